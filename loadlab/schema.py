@@ -3,7 +3,8 @@
 A TOML key is a field name. Its ending says the unit, so `timeout_s` takes 60 or "60s", `rate_per_s` 2.5 or "150/min",
 `memory_bytes` "24GiB". Bounds stand in the annotation (`Annotated[float, Positive]`); a union is chosen by its member's
 `kind`; a tuple is a TOML array, a `dict[str, X]` a table of tables. A class checks what spans fields in `__post_init__`
-and raises ValueError("key ... must ..."). Every error becomes an `InputError` naming file, key, value and what is allowed.
+and raises ValueError("key = ... must ..."), whose first word joins the path. Every error becomes an `InputError` naming
+file, key, value and what is allowed.
 """
 
 from __future__ import annotations
@@ -80,9 +81,10 @@ def read_table(cls: type[T], table: Mapping[str, Any], source: str, path: str = 
     Raises InputError on an unknown or missing key, a wrong type, or a value out of range.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name != "kind"}  # type: ignore[arg-type]
-    for name in table:
-        if name not in fields and name != "kind":
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    kind = getattr(cls, "kind", None)  # a text where the class is a member of a union, not where `kind` is a field
+    for name, value in table.items():
+        if name not in fields and (name, value) != ("kind", kind):
             raise InputError(_unknown_key(name, list(fields)), source=source, key=_join(path, name))
     values: dict[str, Any] = {}
     for name, field in fields.items():
@@ -93,6 +95,9 @@ def read_table(cls: type[T], table: Mapping[str, Any], source: str, path: str = 
     try:
         return cls(**values)
     except ValueError as error:
+        first, _, rest = str(error).partition(" ")
+        if first.partition(".")[0] in fields:
+            raise InputError(rest, source=source, key=_join(path, first)) from None
         raise InputError(str(error), source=source, key=path or None) from None
 
 
@@ -143,7 +148,8 @@ def _read_value(hint: Any, value: Any, source: str, key: str) -> Any:
         return _read_number(hint, value, source, key)
     if hint is bool:
         return _expect(value, bool, "true or false", source, key)
-    return _expect(value, str, "text in quotes", source, key)
+    text = _expect(value, str, "text in quotes", source, key)
+    return Path(text) if hint is Path else text
 
 
 def _expect(value: Any, kind: type, words: str, source: str, key: str) -> Any:
@@ -197,8 +203,10 @@ def _read_array(args: tuple[Any, ...], value: Any, source: str, key: str) -> tup
 
 
 def _read_union(members: tuple[Any, ...], value: Any, source: str, key: str) -> Any:
-    """`X | None` reads an X (TOML has no null); a union of dataclasses is chosen by `kind`."""
+    """`X | None` reads an X, or "none" (TOML has no null); a union of dataclasses is chosen by `kind`."""
     real = [m for m in members if m is not type(None)]
+    if value == "none" and len(real) < len(members):
+        return None
     if len(real) == 1:
         return _read_value(real[0], value, source, key)
     by_kind = {member.kind: member for member in real}
@@ -216,8 +224,12 @@ def _describe(hint: Any, name: str) -> str:
     if typing.get_origin(hint) is typing.Annotated:
         base, *bounds = typing.get_args(hint)
         return " ".join([_describe(base, name), *(b.says for b in bounds if isinstance(b, Bound))])
+    if typing.get_origin(hint) is tuple:
+        return "an array [..]"
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return f"one of {', '.join(str(member.value) for member in hint)}"
     if hint not in (int, float):
-        return {str: "text in quotes", bool: "true or false"}.get(hint, "a table")
+        return {str: "text in quotes", Path: "a path in quotes", bool: "true or false"}.get(hint, "a table")
     examples = {
         "_per_s": 'a rate such as 2.5 or "150/min"',
         "_s": 'seconds, or a duration such as "250ms"',

@@ -1,0 +1,28 @@
+"""What every engine promises: replay a plan against a target, leave one row per planned request, judge nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from loadlab.record.request import RequestRecord
+from loadlab.scenario.plan import RequestPlan
+
+Progress = Callable[[int, int], None]  # (rows so far, rows planned)
+
+
+class RecordSink(Protocol):
+    """Where rows go; `record.run_dir.RunDir` is one."""
+
+    def append(self, records: Iterable[RequestRecord]) -> None:
+        """Takes rows in any order of seq, each once."""
+
+    def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Takes the target's state over time, a row per replica and bin."""
+
+
+class LoadEngine(Protocol):
+    """Replays plans against one target."""
+
+    def replay(self, plan: RequestPlan, sink: RecordSink, progress: Progress) -> None:
+        """Every planned request reaches the sink as one row. On KeyboardInterrupt what ended so far has reached it."""

@@ -1,0 +1,97 @@
+"""A scenario and a seed become a plan, complete before the first request is sent. Pure: reads no file and no clock.
+
+Order of rows: by arrival; the turns of a session follow their arrival directly. Equal scenario and seed give equal columns, and
+every concern has its own random stream (`streams`), so that a new length law leaves arrival times, images and texts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import numpy as np
+
+from loadlab.errors import InputError
+from loadlab.scenario import timeline
+from loadlab.scenario.content import build_pictures, build_prompts
+from loadlab.scenario.load import ClosedLoop, OpenLoop, Replay
+from loadlab.scenario.model import Scenario
+from loadlab.scenario.plan import NOTHING, FloatArray, IntArray, Labels, RequestPlan
+from loadlab.scenario.timeline import NamedClass, Timeline, same
+from loadlab.scenario.traces import TraceColumns
+
+
+def build_plan(scenario: Scenario, seed: int, trace: TraceColumns | None = None) -> RequestPlan:
+    """The plan of a scenario. `trace` holds the rows of its trace file where the load is a replay (`files.trace_of` loads them).
+
+    Raises InputError on a negative seed, a replay without rows, or an open loop whose duration holds no arrival.
+    """
+    if seed < 0:
+        raise InputError(f"= {seed} must be >= 0", key="--seed")
+    classes = sorted(scenario.classes.items())  # by name: the order in the file means nothing
+    lines = _timeline(scenario, classes, seed, trace)
+    n = len(lines.chain)
+    if n == 0:
+        raise InputError("has no arrival before its end; raise load.duration_s or the rate", source=scenario.name)
+    prompts = build_prompts(lines, classes, seed, trace)
+    pictures = build_pictures(lines, classes, seed)
+    in_session = _by_class([c.sessions is not None for _, c in classes], lines.owner)
+    return RequestPlan(
+        scenario_name=scenario.name,
+        seed=seed,
+        chain=lines.chain,
+        after_seq=lines.after_seq,
+        delay_after_s=lines.delay_after_s,
+        arrival_s=lines.arrival_s,
+        traffic_class=_labels([name for name, _ in classes], lines.owner),
+        kind=_labels([c.kind.value for _, c in classes], lines.owner),
+        model=_labels([c.model for _, c in classes], lines.owner),
+        tier=_labels([c.tier for _, c in classes], lines.owner),
+        region=_labels([c.region for _, c in classes], lines.owner),
+        mode=_labels([c.mode for _, c in classes], lines.owner),
+        session=np.where(in_session, lines.chain, NOTHING) if in_session.any() else same(NOTHING, n),
+        turn=np.where(in_session, lines.turn, NOTHING) if in_session.any() else same(NOTHING, n),
+        timeout_s=_timeouts_s(scenario, classes, lines.owner),
+        prompt_tokens=prompts.prompt_tokens,
+        output_tokens=prompts.output_tokens,
+        output_content=prompts.output_content,
+        segment_offsets=prompts.segment_offsets,
+        segment_content=prompts.segment_content,
+        segment_tokens=prompts.segment_tokens,
+        image_offsets=pictures.image_offsets,
+        image_content=pictures.image_content,
+        image_width_px=pictures.image_width_px,
+        image_height_px=pictures.image_height_px,
+    )
+
+
+def _timeline(scenario: Scenario, classes: Sequence[NamedClass], seed: int, trace: TraceColumns | None) -> Timeline:
+    match scenario.load:
+        case OpenLoop() as load:
+            return timeline.open_loop(load, classes, seed)
+        case ClosedLoop() as load:
+            return timeline.closed_loop(load, classes, seed)
+        case Replay():
+            if trace is None:
+                raise InputError("replays a trace, but none is given; name it with --trace FILE", source=scenario.name)
+            return timeline.replay(trace.arrival_s, classes, seed)
+        case _:
+            assert_never(scenario.load)
+
+
+def _labels(names: Sequence[str | None], owner: IntArray) -> Labels:
+    """One name per class, as a column."""
+    distinct = sorted({name for name in names if name is not None})
+    codes = [NOTHING if name is None else distinct.index(name) for name in names]
+    return Labels(names=tuple(distinct), codes=_by_class(codes, owner))
+
+
+def _timeouts_s(scenario: Scenario, classes: Sequence[NamedClass], owner: IntArray) -> FloatArray:
+    own = [scenario.timeout_s if c.timeout_s is None else c.timeout_s for _, c in classes]
+    timeouts_s = np.array([np.nan if timeout_s is None else timeout_s for timeout_s in own])
+    return np.broadcast_to(timeouts_s[0], len(owner)) if len(classes) == 1 else timeouts_s[owner]
+
+
+def _by_class(values: Sequence[int], owner: IntArray) -> IntArray:
+    """One whole number per class, as a column."""
+    return same(values[0], len(owner)) if len(set(values)) == 1 else np.array(values, dtype=np.int64)[owner]

@@ -1,0 +1,145 @@
+"""What the requests say: lengths, texts and images of every planned request, drawn class by class from separate streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from loadlab.scenario import lengths
+from loadlab.scenario.model import Images
+from loadlab.scenario.plan import IntArray
+from loadlab.scenario.sessions import NO_LIMIT, Texts, segments
+from loadlab.scenario.streams import Stream, class_rng
+from loadlab.scenario.timeline import NamedClass, Timeline, same
+from loadlab.scenario.traces import TraceColumns
+
+MAX_CONTENT = 2**63 - 1
+Rows = slice | NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """The columns of a plan that describe text: see `RequestPlan`."""
+
+    prompt_tokens: IntArray
+    output_tokens: IntArray
+    output_content: IntArray
+    segment_offsets: IntArray
+    segment_content: IntArray
+    segment_tokens: IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """The columns of a plan that describe images: see `RequestPlan`."""
+
+    image_offsets: IntArray
+    image_content: IntArray
+    image_width_px: IntArray
+    image_height_px: IntArray
+
+
+def build_prompts(timeline: Timeline, classes: Sequence[NamedClass], seed: int, trace: TraceColumns | None) -> Prompts:
+    """Texts of every request; the lengths of a class's own texts and answers come from its laws, or from the trace."""
+    n = len(timeline.owner)
+    contents = np.empty((n, 2), dtype=np.int64)
+    prefix_content = np.empty(len(classes), dtype=np.int64)
+    own, output = (np.empty(n, dtype=np.int64) for _ in range(2)) if trace is None else (trace.prompt_tokens, trace.output_tokens)
+    for k, rows, count in _rows_by_class(timeline.owner, len(classes)):
+        name, traffic_class = classes[k]
+        texts_rng = class_rng(seed, name, Stream.TEXT)
+        prefix_content[k] = _contents(texts_rng, 1)[0]
+        contents[rows] = _contents(texts_rng, 2 * count).reshape(count, 2)
+        if traffic_class.prompt_tokens is not None and traffic_class.output_tokens is not None:
+            own[rows] = lengths.draw(traffic_class.prompt_tokens, count, class_rng(seed, name, Stream.PROMPT))
+            output[rows] = lengths.draw(traffic_class.output_tokens, count, class_rng(seed, name, Stream.OUTPUT))
+    if all(traffic_class.sessions is None for _, traffic_class in classes):
+        return _own_texts_only(own, output, contents)
+    return _with_sessions(timeline, classes, own, output, contents, prefix_content)
+
+
+def _own_texts_only(own: IntArray, output: IntArray, contents: IntArray) -> Prompts:
+    return Prompts(
+        prompt_tokens=own,
+        output_tokens=output,
+        output_content=np.ascontiguousarray(contents[:, 1]),
+        segment_offsets=np.arange(len(own) + 1),
+        segment_content=np.ascontiguousarray(contents[:, 0]),
+        segment_tokens=own,
+    )
+
+
+def _with_sessions(
+    timeline: Timeline, classes: Sequence[NamedClass], own: IntArray, output: IntArray, contents: IntArray, prefix_content: IntArray
+) -> Prompts:
+    sessions = [traffic_class.sessions for _, traffic_class in classes]
+    history = np.array([s is not None and s.history for s in sessions])
+    prefix_tokens = np.array([0 if s is None else s.shared_prefix_tokens for s in sessions])
+    limits = np.array([NO_LIMIT if s is None or s.max_context_tokens is None else s.max_context_tokens for s in sessions])
+    owner, rows = timeline.owner, np.arange(len(own))
+    texts = Texts(
+        own_tokens=own,
+        output_tokens=output,
+        contents=contents,
+        first_row=np.where(history[owner], rows - timeline.turn, rows),
+        prefix_tokens=prefix_tokens[owner],
+        prefix_content=prefix_content[owner],
+        max_context_tokens=limits[owner],
+    )
+    offsets, segment_content, segment_tokens = segments(texts)
+    return Prompts(
+        prompt_tokens=np.add.reduceat(segment_tokens, offsets[:-1]) if len(own) else own,
+        output_tokens=output,
+        output_content=np.ascontiguousarray(contents[:, 1]),
+        segment_offsets=offsets,
+        segment_content=segment_content,
+        segment_tokens=segment_tokens,
+    )
+
+
+def build_pictures(timeline: Timeline, classes: Sequence[NamedClass], seed: int) -> Pictures:
+    """Images of every request, in the plan's order."""
+    n = len(timeline.owner)
+    if all(traffic_class.images is None for _, traffic_class in classes):
+        none = np.empty(0, dtype=np.int64)
+        return Pictures(image_offsets=same(0, n + 1), image_content=none, image_width_px=none, image_height_px=none)
+    counts = np.zeros(n, dtype=np.int64)
+    for k, rows, count in _rows_by_class(timeline.owner, len(classes)):
+        name, traffic_class = classes[k]
+        if traffic_class.images is not None:
+            counts[rows] = lengths.draw(traffic_class.images.count, count, class_rng(seed, name, Stream.IMAGE_COUNT))
+    owner_of_image = np.repeat(timeline.owner, counts)
+    content, size = np.empty(len(owner_of_image), dtype=np.int64), np.empty((len(owner_of_image), 2), dtype=np.int64)
+    for k, images, count in _rows_by_class(owner_of_image, len(classes)):
+        name, traffic_class = classes[k]
+        if traffic_class.images is not None:
+            content[images] = _contents(class_rng(seed, name, Stream.IMAGE_CONTENT), count)
+            size[images] = _sizes(traffic_class.images, count, class_rng(seed, name, Stream.IMAGE_SIZE))
+    return Pictures(
+        image_offsets=np.concatenate(([0], np.cumsum(counts))),
+        image_content=content,
+        image_width_px=np.ascontiguousarray(size[:, 0]),
+        image_height_px=np.ascontiguousarray(size[:, 1]),
+    )
+
+
+def _sizes(images: Images, n: int, rng: Generator) -> IntArray:
+    return np.asarray(images.sizes_px, dtype=np.int64)[lengths.draw_choices(images.weights, len(images.sizes_px), n, rng)]
+
+
+def _contents(rng: Generator, n: int) -> IntArray:
+    return rng.integers(0, MAX_CONTENT, size=n, endpoint=True)
+
+
+def _rows_by_class(owner: IntArray, classes: int) -> Iterator[tuple[int, Rows, int]]:
+    """(class, its rows, how many); a slice instead of indices where there is one class only."""
+    if classes == 1:
+        yield 0, slice(None), len(owner)
+        return
+    for k in range(classes):
+        rows = np.flatnonzero(owner == k)
+        yield k, rows, len(rows)

@@ -1,0 +1,218 @@
+"""What a person writes: a scenario (traffic, without target or seed) and a campaign (experiments that share defaults)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from loadlab.errors import InputError
+from loadlab.scenario import lengths
+from loadlab.scenario.load import Load, OpenLoop, Replay
+from loadlab.scenario.plan import RequestKind
+from loadlab.scenario.sessions import Sessions
+from loadlab.schema import NonNegative, Positive, Share, as_table, read_table
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes part of a directory's name
+
+
+def check_name(name: str, key: str) -> None:
+    """Raises ValueError unless the name can stand in a path and in a table."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{key} = {name!r} must be 1 to 80 letters, digits, dots, dashes or underscores, beginning with a letter or digit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Images of a request: how many, and the size of each, [width, height] in pixels, by weight."""
+
+    count: lengths.CountLaw
+    sizes_px: tuple[tuple[Annotated[int, Positive], Annotated[int, Positive]], ...]
+    weights: Annotated[tuple[float, ...], NonNegative] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sizes_px:
+            raise ValueError("sizes_px = [] must have at least one [width, height]")
+        lengths.check_weights(self.weights, len(self.sizes_px), "weights")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficClass:
+    """Requests of one sort. `share` is its part of the requests, relative to the other classes: 2 and 1 are two thirds and one third.
+
+    With sessions `prompt_tokens` is the user's own text of each turn. In a replay the lengths come from the trace, and the two laws
+    are absent. `timeout_s` overrides the scenario's.
+    """
+
+    model: str
+    share: Annotated[float, Positive] = 1.0
+    kind: RequestKind = RequestKind.CHAT
+    tier: str | None = None
+    region: str | None = None
+    mode: str | None = None
+    prompt_tokens: lengths.CountLaw | None = None
+    output_tokens: lengths.CountLaw | None = None
+    images: Images | None = None
+    sessions: Sessions | None = None
+    timeout_s: Annotated[float, Positive] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.model.strip() or not self.model.isprintable():
+            raise ValueError(f"model = {self.model!r} must be the name of a served model")
+        if self.prompt_tokens is not None and lengths.smallest(self.prompt_tokens) < 1:
+            raise ValueError("prompt_tokens = 0 must not be possible: set its min, value or values to 1 or more")
+        generates = self.kind in (RequestKind.CHAT, RequestKind.COMPLETION)
+        if generates and self.output_tokens is not None and lengths.smallest(self.output_tokens) < 1:
+            raise ValueError("output_tokens = 0 must not be possible: set its min, value or values to 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """Traffic, complete but for the target and the seed. `timeout_s` is the client's limit on one request, from when it is due."""
+
+    name: str
+    description: str = ""
+    timeout_s: Annotated[float, Positive] | None = None
+    warmup_s: Annotated[float, NonNegative] = 0.0
+    load: Load
+    classes: dict[str, TrafficClass]
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        if not self.classes:
+            raise ValueError("classes is empty; a scenario needs at least one traffic class")
+        for name, traffic_class in self.classes.items():
+            check_name(name, "classes")
+            _check_class(f"classes.{name}", traffic_class, self.load)
+
+
+def _check_class(key: str, traffic_class: TrafficClass, load: Load) -> None:
+    """What a class may say depends on the load."""
+    laws = {"prompt_tokens": traffic_class.prompt_tokens, "output_tokens": traffic_class.output_tokens}
+    for name, law in laws.items():
+        if isinstance(load, Replay) and law is not None:
+            raise ValueError(f"{key}.{name} must be left out in a replay: lengths come from the trace")
+        if not isinstance(load, Replay) and law is None:
+            raise ValueError(f'{key}.{name} is missing; write for example {name} = {{ kind = "constant", value = 100 }}')
+    if traffic_class.sessions is not None and not isinstance(load, OpenLoop):
+        raise ValueError(f'{key}.sessions must be left out with load.kind = "{load.kind}": sessions need "{OpenLoop.kind}"')
+
+
+def with_trace(scenario: Scenario, trace: Path, start_s: float | None = None, for_s: float | None = None) -> Scenario:
+    """The scenario with a trace file, and a window of it where given. Raises InputError if it replays none, or on a negative window."""
+    load = scenario.load
+    if not isinstance(load, Replay):
+        raise InputError(
+            f'takes no --trace: its load is kind = "{load.kind}". Use a scenario with kind = "replay", such as scenarios/replay.toml',
+            source=scenario.name,
+        )
+    if start_s is not None and start_s < 0:
+        raise InputError(f"= {start_s} s must be >= 0", key="--window-start")
+    if for_s is not None and for_s <= 0:
+        raise InputError(f"= {for_s} s must be > 0", key="--window")
+    window_start_s = load.start_s if start_s is None else start_s
+    window_s = load.for_s if for_s is None else for_s
+    return replace(scenario, load=replace(load, trace=trace, start_s=window_start_s, for_s=window_s))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One scenario of a campaign and the cluster that it runs on."""
+
+    id: str
+    name: str
+    shows: str
+    scenario: Scenario
+    cluster: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """Other clusters for the same traffic: `cluster_suffix` joins each cluster file's name, before ".toml"."""
+
+    cluster_suffix: str
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("x" + self.cluster_suffix, "cluster_suffix")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """A scenario key, dotted, and the values to repeat the campaign with."""
+
+    key: str
+    values: tuple[float, ...]
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("values = [] must have at least one entry")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Figures that somebody published, shown beside ours and never mixed with them."""
+
+    source: str
+    requests: Annotated[int, NonNegative] | None = None
+    experiments: Annotated[int, NonNegative] | None = None
+    success_rate: Annotated[float, Share] | None = None
+    oom: Annotated[int, NonNegative] | None = None
+    models: tuple[str, ...] = ()
+    gpu: str | None = None
+    setup: str | None = None
+    workloads: tuple[str, ...] = ()
+    varied: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()
+    lessons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesignChoices:
+    """What the campaign's authors chose themselves: to be labelled so wherever it is shown."""
+
+    note: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """Experiments in order of their ids, and what is said about all of them."""
+
+    name: str
+    description: str = ""
+    experiments: tuple[Experiment, ...]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    sensitivity: Sensitivity | None = None
+    published: Published | None = None
+    design_choices: DesignChoices | None = None
+    variant_name: str | None = None  # which variant this is; None: the campaign as written
+
+    def variant(self, name: str) -> Campaign:
+        """The campaign on the clusters of a variant. Raises InputError naming the variants there are."""
+        if name not in self.variants:
+            known = ", ".join(sorted(self.variants)) or "none"
+            raise InputError(f"= {name!r} is not a variant of campaign {self.name} (it has: {known})", key="--variant")
+        suffix = self.variants[name].cluster_suffix
+        moved = tuple(replace(e, cluster=e.cluster.with_name(f"{e.cluster.stem}{suffix}{e.cluster.suffix}")) for e in self.experiments)
+        return replace(self, experiments=moved, variant_name=name)
+
+    def with_value(self, key: str, value: float) -> Campaign:
+        """The campaign with one dotted scenario key set in every experiment. Raises InputError if a scenario cannot take it."""
+        return replace(self, experiments=tuple(_with_value(e, key, value) for e in self.experiments))
+
+
+def _with_value(experiment: Experiment, key: str, value: float) -> Experiment:
+    scenario: dict[str, Any] = as_table(experiment.scenario)
+    table = scenario
+    *parents, last = key.split(".")
+    source = f"experiment {experiment.id} with {key} = {value:g}"
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise InputError("is not a table", source=source, key=parent)
+    table[last] = value
+    return replace(experiment, scenario=read_table(Scenario, scenario, source))

@@ -1,0 +1,84 @@
+"""The decoding sequences of a replica, as numbers that a step changes without touching any sequence.
+
+While nobody joins or leaves, every sequence gains one token a step. So a batch needs only: how many there are, the sum of
+their contexts, the tick at which each ends (a heap), and at which ticks each needs a new block. A sequence whose context
+is n tokens at tick T needs a block at the ticks congruent to T - n modulo the block size: `needs[phase]` counts them.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from loadlab.simulator.sequence import Sequence
+
+
+class DecodeBatch:
+    """Sequences that emit one token at every step's end."""
+
+    __slots__ = ("_block_size", "_ends", "_needs", "kv_tokens", "size")
+
+    def __init__(self, block_size: int) -> None:
+        self._block_size = block_size
+        self.size = 0
+        self.kv_tokens = 0  # contexts of all, at the current tick
+        self._ends: list[tuple[int, int, Sequence]] = []  # (end tick, admission, sequence); stale where the admission differs
+        self._needs = [0] * (2 * block_size)  # by phase, stored twice so that a window never wraps
+
+    def add(self, sequence: Sequence, tick: int) -> None:
+        """A sequence that emitted its first token of this piece at `tick`; its context is its prefill target."""
+        sequence.first_tick = tick
+        sequence.end_tick = tick + sequence.output_tokens - sequence.generated - 1
+        context = sequence.prompt_tokens + sequence.generated
+        sequence.phase = phase = (tick - context) % self._block_size
+        self._needs[phase] += 1
+        self._needs[phase + self._block_size] += 1
+        self.size += 1
+        self.kv_tokens += context
+        heapq.heappush(self._ends, (sequence.end_tick, sequence.admission, sequence))
+
+    def remove(self, sequence: Sequence, tick: int) -> int:
+        """Takes a sequence out at `tick`; returns its context in tokens."""
+        context = sequence.prompt_tokens + sequence.generated + tick - sequence.first_tick
+        self._needs[sequence.phase] -= 1
+        self._needs[sequence.phase + self._block_size] -= 1
+        self.size -= 1
+        self.kv_tokens -= context
+        return context
+
+    def next_end_tick(self) -> int:
+        """The first tick at which a sequence ends. The batch must not be empty."""
+        ends = self._ends
+        while ends[0][1] != ends[0][2].admission:
+            heapq.heappop(ends)
+        return ends[0][0]
+
+    def pop_ended(self, tick: int) -> list[Sequence]:
+        """Sequences whose last token came at `tick`, oldest admission first; the caller removes them."""
+        ended: list[Sequence] = []
+        ends = self._ends
+        while ends and (ends[0][0] <= tick or ends[0][1] != ends[0][2].admission):
+            _, admission, sequence = heapq.heappop(ends)
+            if admission == sequence.admission:
+                ended.append(sequence)
+        return ended
+
+    def blocks_at(self, tick: int) -> int:
+        """New blocks that the step from `tick` to the next needs."""
+        return self._needs[tick % self._block_size]
+
+    def blocks_between(self, tick: int, steps: int) -> int:
+        """New blocks that `steps` steps from `tick` on need."""
+        cycles, rest = divmod(steps, self._block_size)
+        phase = tick % self._block_size
+        return cycles * self.size + sum(self._needs[phase : phase + rest])
+
+    def affordable_steps(self, tick: int, steps: int, blocks: int) -> int:
+        """The most steps, up to `steps`, from `tick` on that `blocks` new blocks suffice for."""
+        if (steps // self._block_size + 1) * self.size <= blocks:  # each sequence needs at most one block a cycle
+            return steps
+        cycles = min(steps // self._block_size, max(0, blocks // self.size - 1))
+        taken, blocks = cycles * self._block_size, blocks - cycles * self.size
+        while taken < steps and self.blocks_at(tick + taken) <= blocks:
+            blocks -= self.blocks_at(tick + taken)
+            taken += 1
+        return taken

@@ -1,0 +1,159 @@
+"""Paged KV memory of one replica: a fixed pool of blocks, shared by reference count, with reuse of cached prefixes.
+
+Blocks are counted, not listed. What can be shared is a `Run`: the consecutive blocks that one piece of content occupies
+behind one exact prefix (its key is a hash chained over everything before it, as vLLM hashes blocks). A sequence holds a
+reference to each run of its prefix, and a number of private blocks.
+
+Invariant: free + cached + referenced + private == num_blocks, where `cached` are the blocks of unreferenced runs: they can
+be hit, and are evicted least recently used first, last block first, when `free` is not enough. A sequence releases its
+deepest run first, so a prefix always outlives what stands behind it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence as Seq
+
+
+class Run:
+    """Blocks of one piece of shared content; `blocks` counts those whose KV exists."""
+
+    __slots__ = ("blocks", "key", "references")
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.blocks = 0
+        self.references = 0
+
+
+class BlockPool:
+    """`num_blocks` blocks of `block_size` tokens. `take` may evict; it raises nothing and is asked only for what `available` has."""
+
+    __slots__ = ("_anonymous", "_runs", "_unreferenced", "block_size", "cached", "evicted", "free", "num_blocks")
+
+    def __init__(self, num_blocks: int, block_size: int) -> None:
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+        self.free = num_blocks
+        self.cached = 0
+        self.evicted = 0  # blocks, since the start
+        self._runs: dict[int, Run] = {}
+        self._unreferenced: OrderedDict[int, Run] = OrderedDict()  # oldest first
+        self._anonymous = -1  # keys of content that nothing can hit; they age like the rest
+
+    @property
+    def available(self) -> int:
+        """Blocks that can be taken: free ones, and cached ones after eviction."""
+        return self.free + self.cached
+
+    @property
+    def used(self) -> int:
+        """Blocks that sequences hold now; cached ones that nobody holds are not in use."""
+        return self.num_blocks - self.free - self.cached
+
+    def take(self, blocks: int) -> None:
+        """Moves `blocks` <= available out of the pool into private hands, evicting the least recently used first."""
+        missing = blocks - self.free
+        if missing > 0:
+            self._evict(missing)
+        self.free -= blocks
+
+    def _evict(self, blocks: int) -> None:
+        assert blocks <= self.cached, "asked for more blocks than are available"
+        self.evicted += blocks
+        self.cached -= blocks
+        self.free += blocks
+        while blocks:
+            key, run = next(iter(self._unreferenced.items()))
+            gone = min(blocks, run.blocks)
+            run.blocks -= gone
+            blocks -= gone
+            if run.blocks == 0:
+                del self._unreferenced[key]
+                self._runs.pop(key, None)
+
+    def match(self, path: Seq[tuple[int, int]]) -> tuple[list[Run], int]:
+        """The runs of `path` that are cached, in order, and the blocks they cover from the start of the prompt.
+
+        `path` lists (key, end_block) of each shareable piece; a piece owns the blocks from the previous end to its own.
+        Changes nothing.
+        """
+        hits: list[Run] = []
+        covered = start = 0
+        for key, end in path:
+            run = self._runs.get(key)
+            if run is None:
+                break
+            hits.append(run)
+            covered = start + run.blocks
+            if covered < end:
+                break
+            start = end
+        return hits, covered
+
+    def unreferenced_blocks(self, runs: Seq[Run]) -> int:
+        """How many blocks `available` would lose if `runs` were referenced."""
+        return sum(run.blocks for run in runs if run.references == 0)
+
+    def reference(self, runs: Seq[Run]) -> None:
+        """Takes a reference on each run, so that none of its blocks can be evicted."""
+        for run in runs:
+            if run.references == 0 and run.key in self._unreferenced:
+                del self._unreferenced[run.key]
+                self.cached -= run.blocks
+            run.references += 1
+
+    def publish(self, key: int, run: Run | None, blocks: int) -> Run | None:
+        """Turns `blocks` private blocks of the caller into shared ones of the run `key`, referenced by the caller.
+
+        `run` is the caller's own partial run of that key, if it has one. Returns the run; None if another holds that key
+        already, in which case the caller's blocks stay private.
+        """
+        if run is None:
+            if key in self._runs:
+                return None
+            run = self._runs[key] = Run(key)
+            run.references = 1
+        run.blocks += blocks
+        return run
+
+    def release(self, runs: Seq[Run], private_full: int, private_rest: int) -> None:
+        """Gives everything back: deepest first. Full private blocks stay cached as content that nothing will hit again."""
+        self.free += private_rest
+        if private_full:
+            self._anonymous -= 1
+            run = Run(self._anonymous)
+            run.blocks = private_full
+            self._unreferenced[run.key] = run
+            self.cached += private_full
+        for run in reversed(runs):
+            run.references -= 1
+            if run.references == 0:
+                self._retire(run)
+
+    def _retire(self, run: Run) -> None:
+        if run.blocks:
+            self._unreferenced[run.key] = run
+            self.cached += run.blocks
+        else:
+            self._runs.pop(run.key, None)
+
+
+Piece = tuple[int, int]  # (content, tokens): equal pieces behind equal prefixes have equal KV
+
+
+def prefix_path(pieces: Seq[Piece], answer: Piece | None, block_size: int) -> tuple[tuple[tuple[int, int], ...], int | None]:
+    """The (key, end_block) path of a prompt that begins with `pieces`, and the key of its answer, if that may be shared.
+
+    Keys chain: each hashes everything before it. A piece that completes no block of its own is left out of the path, not of
+    the chain.
+    """
+    path: list[tuple[int, int]] = []
+    key, tokens, end = 0, 0, 0
+    for content, length in pieces:
+        key = hash((key, content, length))
+        tokens += length
+        if tokens // block_size > end:
+            end = tokens // block_size
+            path.append((key, end))
+    return tuple(path), None if answer is None else hash((key, *answer))

@@ -1,0 +1,105 @@
+"""State of a replica over time, in at most 512 bins that double in width as the run grows, so that memory is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from loadlab.simulator.stretch_log import Stretch
+
+FloatArray = NDArray[np.float64]
+
+MAX_BINS = 512
+FIRST_WIDTH_S = 1.0
+S_PER_PS = 1e-12
+
+# Rows of the table of integrals over each bin.
+BUSY, RUNNING, WAITING, KV, PREFILL, DECODE, PREEMPTED, OOM, CACHED = range(9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineBin:
+    """[t_s, t_s + dt_s) of one replica: time means, the peak of KV use, and counts."""
+
+    t_s: float
+    dt_s: float
+    gpu_busy: float
+    running: float
+    waiting: float
+    kv_usage: float
+    kv_usage_max: float
+    prefill_tokens: int
+    decode_tokens: int
+    preemptions: int
+    ooms: int
+    cached_tokens: int
+
+
+class Timeline:
+    """Bins of equal width from time zero. Integrals are exact: a stretch that spans bins is split at their edges."""
+
+    def __init__(self) -> None:
+        self.width_s = FIRST_WIDTH_S
+        self._sums: FloatArray = np.zeros((9, MAX_BINS))
+        self._kv_max: FloatArray = np.zeros(MAX_BINS)
+        self._end_s = 0.0
+
+    def add(self, stretches: Seq[Stretch]) -> None:
+        """Stretches in order of time, each once."""
+        table = np.array(stretches, dtype=np.float64)
+        steps, start, first, slope, running, waiting, kv, prefill, decoding = table[:, 1:].T
+        start_s = start * S_PER_PS
+        length_s = (steps * first + slope * steps * (steps - 1) / 2) * S_PER_PS
+        self._reach(float(start_s[-1] + length_s[-1]))
+        rates = np.stack([np.ones_like(kv), running, waiting, kv, prefill / length_s, decoding * steps / length_s])
+        self._sums[: len(rates)] += self._integrals(start_s, length_s, rates)
+        np.maximum.at(self._kv_max, (start_s / self.width_s).astype(int), kv)
+
+    def _integrals(self, start_s: FloatArray, length_s: FloatArray, rates: FloatArray) -> FloatArray:
+        """Integral of each rate over each bin: differences of its running integral, which is linear between stretch borders."""
+        borders = np.stack([start_s, start_s + length_s], axis=1).ravel()
+        edges = np.arange(MAX_BINS + 1) * self.width_s
+        done = np.cumsum(rates * length_s, axis=1)
+        running = np.stack([done - rates * length_s, done], axis=2).reshape(len(rates), -1)
+        return np.stack([np.diff(np.interp(edges, borders, row)) for row in running])
+
+    def count(self, row: int, at_ps: int, number: int) -> None:
+        """Adds `number` to the row PREEMPTED, OOM or CACHED at a moment."""
+        at_s = at_ps * S_PER_PS
+        self._reach(at_s)
+        self._sums[row, int(at_s / self.width_s)] += number
+
+    def _reach(self, end_s: float) -> None:
+        self._end_s = max(self._end_s, end_s)
+        while end_s >= self.width_s * MAX_BINS:
+            self._sums = np.concatenate([self._sums[:, ::2] + self._sums[:, 1::2], np.zeros((9, MAX_BINS // 2))], axis=1)
+            self._kv_max = np.concatenate([np.maximum(self._kv_max[::2], self._kv_max[1::2]), np.zeros(MAX_BINS // 2)])
+            self.width_s *= 2
+
+    def bins(self) -> list[TimelineBin]:
+        """Every bin up to the last event."""
+        used = min(MAX_BINS, int(self._end_s / self.width_s) + 1)
+        means = self._sums[:4, :used] / self.width_s
+        sums = np.diff(np.rint(np.cumsum(self._sums[:, :used], axis=1)), axis=1, prepend=0.0)  # whole tokens, none lost at an edge
+        return [
+            TimelineBin(
+                t_s=i * self.width_s,
+                dt_s=self.width_s,
+                gpu_busy=float(means[BUSY, i]),
+                running=float(means[RUNNING, i]),
+                waiting=float(means[WAITING, i]),
+                kv_usage=float(means[KV, i]),
+                kv_usage_max=float(self._kv_max[i]),
+                prefill_tokens=int(sums[PREFILL, i]),
+                decode_tokens=int(sums[DECODE, i]),
+                preemptions=int(sums[PREEMPTED, i]),
+                ooms=int(sums[OOM, i]),
+                cached_tokens=int(sums[CACHED, i]),
+            )
+            for i in range(used)
+        ]

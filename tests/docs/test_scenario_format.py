@@ -1,0 +1,52 @@
+"""The examples in docs/scenario-format.md are files that load."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from pathlib import Path
+
+import pytest
+
+from loadlab.scenario.arrivals import Arrivals
+from loadlab.scenario.build import build_plan
+from loadlab.scenario.delays import DelayLaw
+from loadlab.scenario.files import is_campaign, load_campaign, load_scenario
+from loadlab.scenario.lengths import CountLaw
+from loadlab.scenario.load import Load
+from loadlab.scenario.model import DesignChoices, Published, Scenario, Sensitivity, TrafficClass, Variant
+from loadlab.scenario.sessions import Sessions
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scenario-format.md"
+TEXT = DOCUMENT.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```toml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[f"block {i}" for i in range(1, len(BLOCKS) + 1)])
+def test_every_example_loads_and_becomes_plans(tmp_path: Path, block: str) -> None:
+    home = tmp_path / "examples"
+    home.mkdir()
+    path = home / "example.toml"
+    path.write_text(block)
+    scenarios = [e.scenario for e in load_campaign(path).experiments] if is_campaign(path) else [load_scenario(path)]
+    for scenario in scenarios:
+        assert len(build_plan(scenario, 1)) == getattr(scenario.load, "requests", None)
+
+
+def test_the_document_has_an_example_of_each_kind_of_file() -> None:
+    assert [block.splitlines()[0] for block in BLOCKS] == ['schema = "loadlab/scenario/1"', 'schema = "loadlab/campaign/1"']
+
+
+@pytest.mark.parametrize("union", [Arrivals, CountLaw, DelayLaw, Load], ids=["arrivals", "counts", "delays", "loads"])
+def test_every_law_and_load_is_documented_with_all_its_keys(union: object) -> None:
+    rows = [line for line in TEXT.splitlines() if line.startswith("| `")]
+    for member in typing.get_args(union):
+        keys = [field.name for field in dataclasses.fields(member)]
+        assert any(row.startswith(f"| `{member.kind}`") and all(f"`{key}`" in row for key in keys) for row in rows), member
+
+
+@pytest.mark.parametrize("table", [Scenario, TrafficClass, Sessions, Variant, Sensitivity, Published, DesignChoices])
+def test_every_key_of_a_table_is_documented(table: type) -> None:
+    for field in dataclasses.fields(table):  # type: ignore[arg-type]
+        assert re.search(rf"`{field.name}[`.]", TEXT), f"{table.__name__}.{field.name}"
