@@ -82,6 +82,8 @@ class _Replay:
                 for event in cluster.advance_to(event_ps):
                     if event.kind is EventKind.ENDED:
                         self._end(event.sequence)
+                if len(self._ended) >= ROWS_PER_FLUSH:  # between events: a flush forgets the times of whoever is not running
+                    self.flush()
                 continue
             if is_follower:
                 heapq.heappop(due)
@@ -127,8 +129,6 @@ class _Replay:
         for follower in self._followers.pop(sequence.seq, ()):
             delay_ps = round(float(self._plan.delay_after_s[follower]) * PS_PER_S)
             heapq.heappush(self._due, (sequence.ended_ps + delay_ps, follower))
-        if len(self._ended) >= ROWS_PER_FLUSH:
-            self.flush()
 
     def flush(self) -> None:
         """Writes the rows of what ended, and lets the replicas forget what they logged for it."""

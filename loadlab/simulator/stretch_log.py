@@ -41,12 +41,12 @@ class StretchLog:
         return TokenClock(self.stretches)
 
     def settle(self, needed_from_tick: int) -> None:
-        """Adds what is new to the timeline; drops stretches whose steps all end at or before `needed_from_tick`."""
+        """Adds what is new to the timeline; drops stretches that ended before `needed_from_tick` was reached."""
         new = [s for s in self.stretches if s.tick >= self._settled_ticks]
         if new:
             self.timeline.add(new)
             self._settled_ticks = new[-1].tick + 1
-        self.stretches[:] = [s for s in self.stretches if s.tick + s.steps > needed_from_tick]
+        self.stretches[:] = [s for s in self.stretches if s.tick + s.steps >= needed_from_tick]
 
 
 class TokenClock:
@@ -63,6 +63,7 @@ class TokenClock:
 
     def times_ps(self, pieces: list[tuple[int, int]]) -> IntArray:
         """When each token of a sequence with these pieces came. A tick is reached at the end of the step before it."""
+        assert pieces[0][0] > self._first_tick, "the log was forgotten before its tokens were told"
         return np.concatenate([self._end_ps[first - 1 - self._first_tick : last - self._first_tick] for first, last in pieces])
 
     def gaps_ps(self, pieces: list[tuple[int, int]]) -> IntArray:

@@ -1,0 +1,94 @@
+"""One run on the simulated backend: checked as a whole before anything is written, then replayed into a run directory."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadlab.engines.base import Progress, RecordSink
+from loadlab.engines.simulation import SimulationEngine, check_plan
+from loadlab.record.manifest import HostFacts, Manifest, Status, load_host_facts, load_versions
+from loadlab.record.run_dir import RunDir
+from loadlab.scenario.build import build_plan
+from loadlab.scenario.files import trace_of
+from loadlab.scenario.model import Scenario
+from loadlab.scenario.plan import RequestPlan
+from loadlab.schema import as_table
+from loadlab.simulator.cluster import SimulatedCluster
+from loadlab.simulator.files import load_cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A scenario, its plan, and the cluster file to replay it on. Built by `prepare`, it is known to suit."""
+
+    scenario: Scenario
+    cluster_file: Path
+    seed: int
+    plan: RequestPlan
+
+    def cluster(self) -> SimulatedCluster:
+        """A fresh cluster: nothing of an earlier replay is left in it."""
+        return SimulatedCluster(load_cluster(self.cluster_file), str(self.cluster_file))
+
+    def manifest(self, host: HostFacts) -> Manifest:
+        """Every condition of this run, as it begins."""
+        return Manifest(
+            status=Status.RUNNING,
+            name=self.scenario.name,
+            scenario=as_table(self.scenario),
+            scenario_digest=_digest(as_table(self.scenario)),
+            plan_digest=self.plan.digest,
+            planned=len(self.plan),
+            seed=self.seed,
+            target=f"sim:{self.cluster_file.as_posix()}",
+            engine="simulation",
+            conditions=self.cluster().conditions(),
+            versions=load_versions(),
+            host=host,
+        )
+
+
+def prepare(scenario: Scenario, cluster_file: Path, seed: int) -> Trial:
+    """A trial that can run. Touches nothing. Raises InputError on a bad cluster or trace, or where plan and cluster do not suit."""
+    cluster = SimulatedCluster(load_cluster(cluster_file), str(cluster_file))
+    plan = build_plan(scenario, seed, trace_of(scenario))
+    check_plan(plan, cluster)
+    return Trial(scenario=scenario, cluster_file=cluster_file, seed=seed, plan=plan)
+
+
+def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True) -> None:
+    """Replays the trial on a fresh cluster."""
+    SimulationEngine(trial.cluster(), itl=itl).replay(trial.plan, sink, progress)
+
+
+def record(trial: Trial, path: Path, host: HostFacts, progress: Progress, *, replace: bool = False) -> RunDir:
+    """Replays the trial into a new run directory and finalises it. On KeyboardInterrupt it is finalised as aborted, then re-raised."""
+    with RunDir.create(path, trial.manifest(host), replace=replace) as run:
+        try:
+            replay(trial, run, progress)
+        except KeyboardInterrupt:
+            run.finalise(len(trial.plan), interrupted=True)
+            raise
+        run.finalise(len(trial.plan))
+    return run
+
+
+def host_facts(argv: list[str]) -> HostFacts:
+    """Facts of this machine now: the only part of a simulated run that its inputs do not decide."""
+    return load_host_facts(datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), argv)
+
+
+def default_out(name: str) -> Path:
+    """runs/<UTC time>-<name>-<four digits of their hash>: a folder that does not exist yet."""
+    stamp = datetime.datetime.now(datetime.UTC)
+    tag = hashlib.sha256(f"{stamp.isoformat()}{name}".encode()).hexdigest()[:4]
+    return Path("runs") / f"{stamp:%Y%m%dT%H%M%SZ}-{name}-{tag}"
+
+
+def _digest(table: dict[str, Any]) -> str:
+    return f"sha256:{hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()}"

@@ -1,0 +1,41 @@
+"""`loadlab report`: summary, table and HTML made again from the rows of a run directory."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """Examples:
+
+  loadlab report runs/t4
+
+  loadlab report runs/t4/E10 --json
+"""
+
+
+def report(
+    run_directory: Annotated[Path, typer.Argument(help="A run directory, or that of a campaign.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout.")] = False,
+    write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table.")] = False,
+) -> None:
+    """Show what a run directory holds, and write its report.html again.
+
+    A run that was killed is shown with the rows that it has.
+    """
+    from loadlab.cli.screen import Screen
+    from loadlab.report.html import write_report_html
+    from loadlab.report.summary import dump_summary, load_summary
+
+    summary = load_summary(run_directory)
+    screen = Screen(is_quiet=quiet)
+    screen.show(summary)
+    if write_report:
+        with screen.busy("drawing the report"):
+            report_file = write_report_html(run_directory)
+        screen.say(f"report: {report_file}")
+    if as_json:
+        sys.stdout.buffer.write(dump_summary(summary))

@@ -1,0 +1,160 @@
+"""`loadlab run`: one scenario, or every experiment of a campaign, replayed against a target."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loadlab.errors import ExitCode, InputError, RunInterruptedError
+
+if TYPE_CHECKING:
+    from loadlab.record.manifest import HostFacts
+
+EPILOG = """Examples:
+
+  loadlab run scenarios/t4-study --seed 1 --out runs/t4
+
+  loadlab run scenarios/replay.toml --trace trace.csv --target sim:scenarios/clusters/t4-14b.toml --json
+"""
+
+
+def run(
+    scenario: Annotated[Path, typer.Argument(help="A scenario file, or the folder of a campaign.", show_default=False)],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="What to load: sim:CLUSTER.toml. A campaign names its clusters itself.", metavar="sim:CLUSTER", show_default=False
+        ),
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="A variant of a campaign, such as naive.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the plan. Equal seeds give equal runs.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Run directory to make. Default: a new one under runs/.", show_default=False)] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with a campaign that was stopped: run what is missing in this directory.", show_default=False)
+    ] = None,
+    trace: Annotated[Path | None, typer.Option(help="Trace file, for a scenario that replays one.", show_default=False)] = None,
+    window_start: Annotated[str | None, typer.Option(help='Begin of the window of the trace, such as "10min".', show_default=False)] = None,
+    window: Annotated[str | None, typer.Option(help='Length of the window of the trace, such as "300s".', show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout; everything for people goes to stderr.")] = False,
+    write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Replay a scenario, or every experiment of a campaign, and write a run directory.
+
+    Each planned request leaves one row in requests.jsonl; summary.json and report.html are made from the rows.
+    Ctrl-C keeps what was recorded.
+
+    Exit codes: 0 every request is accounted for, 2 bad input, 97 incomplete, 130 interrupted.
+    """
+    from loadlab.campaign.trial import default_out, host_facts
+    from loadlab.cli.screen import Screen
+    from loadlab.scenario.files import is_campaign
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    if out is not None and resume is not None:
+        raise InputError("--out and --resume cannot be given together: --resume names the directory")
+    where = resume or out or default_out(scenario.resolve().stem)
+    screen = Screen(is_quiet=quiet)
+    flags = {"--trace": trace, "--window-start": window_start, "--window": window, "--target": target}
+    if is_campaign(scenario):
+        _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")
+        summary = _run_campaign(scenario, variant, seed, where, screen, host_facts(sys.argv), resume=resume is not None)
+    else:
+        _refuse_flags({"--variant": variant, "--resume": resume}, "belongs to a campaign; this is a single scenario")
+        windowed = _load_scenario(scenario, trace, window_start, window)
+        summary = _run_single(windowed, target, seed, where, screen, host_facts(sys.argv))
+    _finish(summary, where, screen, as_json=as_json, write_report=write_report)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _refuse_flags(flags: dict[str, Any], why: str) -> None:
+    for flag, value in flags.items():
+        if value is not None:
+            raise InputError(why, key=flag)
+
+
+def _load_scenario(path: Path, trace: Path | None, window_start: str | None, window: str | None) -> Any:
+    from loadlab.scenario.files import load_scenario
+    from loadlab.scenario.model import with_trace
+
+    scenario = load_scenario(path)
+    start_s, for_s = _duration("--window-start", window_start), _duration("--window", window)
+    if trace is None:
+        _refuse_flags({"--window-start": window_start, "--window": window}, "needs --trace FILE")
+        return scenario
+    return with_trace(scenario, trace, start_s, for_s)
+
+
+def _duration(flag: str, text: str | None) -> float | None:
+    from loadlab.units import parse_count, parse_duration_s
+
+    if text is None:
+        return None
+    try:
+        return parse_count(text) if text[-1:].isdigit() else parse_duration_s(text)
+    except ValueError as error:
+        raise InputError(f"= {error}", key=flag) from None
+
+
+def _cluster_file(target: str | None) -> Path:
+    kind, _, path = (target or "").partition(":")
+    if target is None:
+        raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
+    if kind != "sim" or not path:
+        raise InputError(f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml", key="--target")
+    return Path(path)
+
+
+def _run_single(scenario: Any, target: str | None, seed: int, out: Path, screen: Any, host: HostFacts) -> dict[str, Any]:
+    from loadlab.campaign.trial import prepare, record
+    from loadlab.report.summary import dump_summary, summarise_run
+
+    trial = prepare(scenario, _cluster_file(target), seed)
+    try:
+        with screen.progress(scenario.name) as progress:
+            run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned))
+    except KeyboardInterrupt:
+        raise RunInterruptedError(f"interrupted. What was recorded is kept in {out}; `loadlab report {out}` shows it") from None
+    summary = summarise_run(run_dir)
+    run_dir.save_summary(dump_summary(summary))
+    return summary
+
+
+def _run_campaign(path: Path, variant: str | None, seed: int, out: Path, screen: Any, host: HostFacts, *, resume: bool) -> dict[str, Any]:
+    from loadlab.campaign.study import prepare_study, run_study
+    from loadlab.scenario.files import load_campaign
+
+    campaign = load_campaign(path)
+    if variant is not None:
+        campaign = campaign.variant(variant)
+    study = prepare_study(campaign, seed)
+    try:
+        with screen.progress(campaign.name) as progress:
+            return run_study(study, out, host, progress, resume=resume)
+    except KeyboardInterrupt:
+        raise RunInterruptedError(f"interrupted. What was recorded is kept in {out}; go on with --resume {out}") from None
+
+
+def _finish(summary: dict[str, Any], where: Path, screen: Any, *, as_json: bool, write_report: bool) -> None:
+    from loadlab.report.summary import dump_summary
+
+    screen.show(summary)
+    if write_report:
+        from loadlab.report.html import write_report_html
+
+        with screen.busy("drawing the report"):
+            report_file = write_report_html(where)
+        screen.say(f"report: {report_file}")
+    screen.say(f"rows and summary: {where}")
+    if as_json:
+        sys.stdout.buffer.write(dump_summary(summary))
+        sys.stdout.flush()
+    if summary["status"] != "complete":
+        raise typer.Exit(ExitCode.INCOMPLETE)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from loadlab.analysis.latency import order_statistic
+from loadlab.campaign import study as study_module
+from loadlab.campaign.study import Study, prepare_study, run_study
+from loadlab.campaign.trial import host_facts, prepare, replay
+from loadlab.errors import InputError
+from loadlab.record.request import Outcome, RequestRecord
+from loadlab.scenario.files import experiment_seed, load_campaign
+from tests.cli.command import SCENARIOS
+from tests.engines.test_simulation import Rows
+
+T4 = SCENARIOS / "t4-study"
+
+
+def replayed(study: Study, key: str) -> list[RequestRecord]:
+    rows = Rows()
+    replay(study.trials[key], rows, lambda *_: None, itl=False)
+    return rows.records
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+def test_the_t4_study_accounts_for_every_request_without_oom_and_in_the_expected_order(seed: int) -> None:
+    study = prepare_study(load_campaign(T4), seed)
+    records = {key: replayed(study, key) for key in study.trials}
+    assert sum(len(rows) for rows in records.values()) == 7310
+    assert not any(record.outcome is Outcome.OOM for rows in records.values() for record in rows)
+
+    def ttft_p95_s(key: str) -> float:
+        ok = [record for record in records[key] if record.outcome is Outcome.OK]
+        p95 = order_statistic([(r.first_token_s or 0) - (r.scheduled_s or 0) for r in ok], 0.95)  # type: ignore[arg-type]
+        assert p95 is not None
+        return p95
+
+    assert ttft_p95_s("E06") < ttft_p95_s("E07") < ttft_p95_s("E10")
+    assert ttft_p95_s("E07") < ttft_p95_s("E11")
+
+
+def test_the_naive_twins_run_out_of_memory() -> None:
+    study = prepare_study(load_campaign(T4).variant("naive"), 1)
+    outcomes = [record.outcome for key in ("E12", "E17", "E18") for record in replayed(study, key)]
+    assert outcomes.count(Outcome.OOM) > 0
+
+
+def test_an_experiments_rows_do_not_depend_on_the_others() -> None:
+    campaign = load_campaign(T4)
+    study = prepare_study(campaign, 1)
+    e10 = next(experiment for experiment in campaign.experiments if experiment.id == "E10")
+    alone = prepare(e10.scenario, e10.cluster, experiment_seed(1, "E10"))
+    assert alone.plan.digest == study.trials["E10"].plan.digest
+
+
+SMALL = """
+schema = "loadlab/campaign/1"
+name = "small"
+[defaults]
+cluster = "../c.toml"
+timeout_s = 60
+[defaults.classes.chat]
+model = "llm-14b"
+prompt_tokens = { kind = "constant", value = 300 }
+output_tokens = { kind = "constant", value = 60 }
+[defaults.load]
+kind = "open_loop"
+requests = 40
+arrivals = { kind = "poisson", rate_per_s = 2 }
+[experiments.A]
+name = "a"
+[experiments.B]
+name = "b"
+[experiments.C]
+name = "c"
+[sensitivity]
+key = "timeout_s"
+values = [2, 60]
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Study:
+    """Three experiments of forty requests, with their totals at two timeouts."""
+    (tmp_path / "c.toml").write_text((SCENARIOS / "clusters" / "t4-14b.toml").read_text())
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "campaign.toml").write_text(SMALL)
+    return prepare_study(load_campaign(tmp_path / "small"), 7)
+
+
+def quiet(what: str, done: int, planned: int) -> None:
+    pass
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Rows and timelines: what must be equal, byte by byte."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.jsonl"))}
+
+
+def without_host(summary: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in summary.items() if key != "host"}
+
+
+def test_an_interrupted_campaign_keeps_what_ran_and_resumes_to_the_same_bytes(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_study(small, tmp_path / "whole", host_facts([]), quiet)
+
+    def stop_in_b(what: str, done: int, planned: int) -> None:
+        if what.startswith("B"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(small, tmp_path / "parts", host_facts([]), stop_in_b)
+    assert files(tmp_path / "parts")["A/requests.jsonl"] == files(tmp_path / "whole")["A/requests.jsonl"]
+
+    ran: list[str] = []
+    original = study_module.record
+    monkeypatch.setattr(study_module, "record", lambda trial, path, *a, **k: (ran.append(path.name), original(trial, path, *a, **k))[1])
+    resumed = run_study(small, tmp_path / "parts", host_facts([]), quiet, resume=True)
+    assert ran == ["B", "C"]
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+    assert without_host(resumed) == without_host(whole)
+
+
+def test_a_campaign_stopped_early_says_which_experiments_did_not_run(small: Study, tmp_path: Path) -> None:
+    def stop(what: str, done: int, planned: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(small, tmp_path / "out", host_facts([]), stop)
+    summary = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert summary["status"] == "aborted"
+    assert [experiment["status"] for experiment in summary["experiments"]] == ["aborted", "not_run", "not_run"]
+    assert summary["totals"]["planned"] == 120
+    assert sum(summary["totals"][outcome] for outcome in Outcome) == 120
+
+
+def test_resume_refuses_a_directory_of_another_seed(small: Study, tmp_path: Path) -> None:
+    run_study(small, tmp_path / "out", host_facts([]), quiet)
+    other = prepare_study(small.campaign, 8)
+    with pytest.raises(InputError, match="was made with another seed"):
+        run_study(other, tmp_path / "out", host_facts([]), quiet, resume=True)
+
+
+def test_sensitivity_reports_the_totals_at_each_value(small: Study, tmp_path: Path) -> None:
+    summary = run_study(small, tmp_path / "out", host_facts([]), quiet)
+    strict, as_written = summary["sensitivity"]["rows"]
+    assert (strict["value"], as_written["value"]) == (2, 60)
+    assert as_written["totals"] == summary["totals"]
+    assert strict["totals"]["timeout"] > as_written["totals"]["timeout"]
+    assert strict["totals"]["planned"] == 120
