@@ -16,9 +16,10 @@ from loadlab.record.atomic_file import save_bytes
 from loadlab.record.manifest import HostFacts, Status, load_versions
 from loadlab.record.request import Outcome, RequestRecord
 from loadlab.record.run_dir import SUMMARY_FILE, RunDir
-from loadlab.report.summary import dump_summary, not_run_experiment, summarise_campaign, summarise_run, totals_block
+from loadlab.report.summary import dump_summary, not_run_experiment, published_rows, summarise_campaign, summarise_run, totals_block
 from loadlab.scenario.files import experiment_seed
-from loadlab.scenario.model import Campaign, Experiment, Published
+from loadlab.scenario.model import Campaign, Experiment
+from loadlab.schema import as_table
 
 Json = dict[str, Any]
 StudyProgress = Callable[[str, int, int], None]  # (what, requests done, requests planned), over the whole study
@@ -163,29 +164,23 @@ def _vary(study: Study, runs: Mapping[str, RunDir], done: int, progress: StudyPr
 
 def _summarise(study: Study, runs: Mapping[str, RunDir], host: HostFacts, sensitivity: Json | None, *, interrupted: bool = False) -> Json:
     campaign = study.campaign
-    not_run = [not_run_experiment(key, trial.scenario.name, len(trial.plan)) for key, trial in study.trials.items() if key not in runs]
+    missing = {key: trial for key, trial in study.trials.items() if key not in runs}
+    choices = campaign.design_choices
     return summarise_campaign(
-        name=campaign.name if campaign.variant_name is None else f"{campaign.name} ({campaign.variant_name})",
+        name=campaign.name,
+        description=campaign.description,
+        variant=campaign.variant_name,
         seed=study.seed,
         runs={key: summarise_run(run) for key, run in runs.items()},
+        shows={experiment.id: experiment.shows for experiment in campaign.experiments},
         versions=load_versions(),
         host=asdict(host),
-        not_run=not_run,
+        not_run=[not_run_experiment(key, trial.scenario.name, len(trial.plan)) for key, trial in missing.items()],
         interrupted=interrupted,
-        published=[] if campaign.published is None else _published_rows(campaign.published),
+        published=[] if campaign.published is None else published_rows(as_table(campaign.published)),
         sensitivity=sensitivity,
+        design_choices=() if choices is None else choices.choices,
     )
-
-
-def _published_rows(published: Published) -> list[Json]:
-    """What was published beside where ours stands in the summary."""
-    rows: list[tuple[str, str | None, Any]] = [
-        ("requests", "totals.planned", published.requests),
-        ("success rate", "totals.success_rate", published.success_rate),
-        ("out-of-memory events", "observed.oom_events", published.oom),
-        ("experiments", None, published.experiments),
-    ]
-    return [{"what": what, "ours": ours, "published": value, "source": published.source} for what, ours, value in rows if value is not None]
 
 
 def _save(out: Path, summary: Json) -> None:

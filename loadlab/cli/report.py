@@ -26,16 +26,16 @@ def report(
 
     A run that was killed is shown with the rows that it has.
     """
+    from loadlab.campaign.results import load_summary, save_report
     from loadlab.cli.screen import Screen
-    from loadlab.report.html import write_report_html
-    from loadlab.report.summary import dump_summary, load_summary
+    from loadlab.report.summary import dump_summary
 
     summary = load_summary(run_directory)
     screen = Screen(is_quiet=quiet)
     screen.show(summary)
     if write_report:
         with screen.busy("drawing the report"):
-            report_file = write_report_html(run_directory)
+            report_file = save_report(run_directory, summary)
         screen.say(f"report: {report_file}")
     if as_json:
         sys.stdout.buffer.write(dump_summary(summary))

@@ -147,10 +147,10 @@ def _finish(summary: dict[str, Any], where: Path, screen: Any, *, as_json: bool,
 
     screen.show(summary)
     if write_report:
-        from loadlab.report.html import write_report_html
+        from loadlab.campaign.results import save_report
 
         with screen.busy("drawing the report"):
-            report_file = write_report_html(where)
+            report_file = save_report(where, summary)
         screen.say(f"report: {report_file}")
     screen.say(f"rows and summary: {where}")
     if as_json:

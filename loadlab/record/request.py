@@ -27,6 +27,7 @@ class Cause(StrEnum):
 
     CONTEXT_LENGTH = "context_length"  # prompt and answer exceed the model's window
     QUEUE_FULL = "queue_full"  # 503, or the orchestrator's limit on waiting requests
+    QUEUE_TIMEOUT = "queue_timeout"  # waited longer at the server than the orchestrator allows
     RATE_LIMITED = "rate_limited"  # 429
     FILTERED = "filtered"  # a safety filter said no
     NO_REPLICA = "no_replica"  # every replica of the pool is down
@@ -55,6 +56,7 @@ class Cause(StrEnum):
 OUTCOME_OF: Mapping[Cause, Outcome] = {
     Cause.CONTEXT_LENGTH: Outcome.REJECTED,
     Cause.QUEUE_FULL: Outcome.REJECTED,
+    Cause.QUEUE_TIMEOUT: Outcome.REJECTED,
     Cause.RATE_LIMITED: Outcome.REJECTED,
     Cause.FILTERED: Outcome.REJECTED,
     Cause.NO_REPLICA: Outcome.REJECTED,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from loadlab.catalog.specs import find, gpus, models
+from loadlab.catalog.specs import Calibration, find, gpus, models
 from loadlab.errors import InputError
 from loadlab.record.request import Cause
 from loadlab.schema import as_table
@@ -22,6 +22,12 @@ from loadlab.simulator.sharding import kv_capacity
 from loadlab.simulator.spec import ClusterSpec, PlainConstants, PoolSpec
 from loadlab.simulator.step_time import compile_step_times
 from loadlab.simulator.timeline import CACHED, OOM, PREEMPTED, TimelineBin
+
+
+_CALIBRATION_WORDS = {
+    Calibration.FITTED: "fitted to measured kernels",
+    Calibration.DATASHEET: "from its data sheet and class, not calibrated",
+}
 
 
 class EventKind(IntEnum):
@@ -209,14 +215,14 @@ class SimulatedCluster:
             "kv_tokens": None if blocks is None else blocks * capacity.block_size_tokens,
         }
         if isinstance(hardware, PlainConstants):
-            return derived | {"calibration": "constants"}
+            return derived | {"label": "plain constants, as given"}
         gpu, model = find(gpus(), hardware.gpu, what="gpu"), find(models(), hardware.model, what="model")
         return derived | {
             "model_version": model.version,
             "mixture_of_experts": None,
             "gpus_per_replica": hardware.tensor_parallel,
             "gpus": hardware.tensor_parallel * pool.spec.replicas,
-            "calibration": str(gpu.calibration),
-            "band_share": gpu.band_share,
+            "label": f"{hardware.gpu}: {_CALIBRATION_WORDS[gpu.calibration]}",
+            "step_time_band": gpu.band_share,
             "gpu_source": f"{gpu.source} ({gpu.as_of})",
         }

@@ -24,7 +24,7 @@ BUSY, RUNNING, WAITING, KV, PREFILL, DECODE, PREEMPTED, OOM, CACHED = range(9)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineBin:
-    """[t_s, t_s + dt_s) of one replica: time means, the peak of KV use, and counts."""
+    """[t_s, t_s + dt_s) of one replica: time means, the peak of KV use over the stretches that touch it, and counts."""
 
     t_s: float
     dt_s: float
@@ -58,7 +58,9 @@ class Timeline:
         self._reach(float(start_s[-1] + length_s[-1]))
         rates = np.stack([np.ones_like(kv), running, waiting, kv, prefill / length_s, decoding * steps / length_s])
         self._sums[: len(rates)] += self._integrals(start_s, length_s, rates)
-        np.maximum.at(self._kv_max, (start_s / self.width_s).astype(int), kv)
+        first_bin, last_bin = ((t / self.width_s).astype(int) for t in (start_s, start_s + length_s))
+        for offset in range(int((last_bin - first_bin).max()) + 1):  # a stretch counts in every bin that it touches
+            np.maximum.at(self._kv_max, np.minimum(first_bin + offset, last_bin), kv)
 
     def _integrals(self, start_s: FloatArray, length_s: FloatArray, rates: FloatArray) -> FloatArray:
         """Integral of each rate over each bin: differences of its running integral, which is linear between stretch borders."""

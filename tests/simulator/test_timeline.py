@@ -58,3 +58,9 @@ def test_gaps_of_a_preempted_sequence_include_its_wait() -> None:
     _, preempted = drive(cluster, [(0.0, request(0, 8, 8)), (0.0, request(1, 8, 4))])
     gaps_s = cluster.replicas[0].log.clock().gaps_ps(preempted.pieces) / PS
     assert np.round(gaps_s, 6).tolist() == [8.0, 1.0, 1.0]
+
+
+def test_the_peak_of_kv_use_stands_in_every_bin_that_a_stretch_touches() -> None:
+    timeline = Timeline()
+    timeline.add([stretch(0.5, 3, kv=0.4), stretch(3.5, 1, kv=0.2)])
+    assert [bin_.kv_usage_max for bin_ in timeline.bins()] == [0.4, 0.4, 0.4, 0.4, 0.2]

@@ -1,0 +1,49 @@
+"""Latencies of the requests that succeeded, counted from the time they were due, and their percentiles."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from loadlab.analysis.table import FloatArray, RequestTable
+
+
+def ttft_s(table: RequestTable) -> FloatArray:
+    """Time to first token of OK rows that have one: first token - scheduled, seconds."""
+    return _known((table.first_token_s - table.scheduled_s)[table.ok])
+
+
+def tpot_s(table: RequestTable) -> FloatArray:
+    """Time per output token after the first, of OK rows of two tokens or more: (last - first) / (tokens - 1), seconds."""
+    rows = table.ok & (table.output_tokens >= 2)
+    return _known((table.last_token_s[rows] - table.first_token_s[rows]) / (table.output_tokens[rows] - 1))
+
+
+def e2e_s(table: RequestTable) -> FloatArray:
+    """End to end of OK rows: finished - scheduled, seconds."""
+    return _known((table.finished_s - table.scheduled_s)[table.ok])
+
+
+def rank_of(p: float, n: int) -> int:
+    """Rank, from 1, of the order statistic that is the p-quantile of n values: ceil(p n).
+
+    The empirical distribution function's inverse (Hyndman and Fan 1996, definition 1). Rounded before ceil, since
+    0.07 * 100 is 7.000000000000001 in floating point.
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"p = {p} must be above 0 and at most 1")
+    return max(1, math.ceil(round(p * n, 9)))
+
+
+def order_statistic(values: FloatArray, p: float) -> float | None:
+    """The value of rank ceil(p n): one that occurred, never interpolated. None when n = 0."""
+    n = len(values)
+    if n == 0:
+        return None
+    rank = rank_of(p, n)
+    return float(np.partition(values, rank - 1)[rank - 1])
+
+
+def _known(values: FloatArray) -> FloatArray:
+    return values[~np.isnan(values)]

@@ -1,0 +1,217 @@
+"""Series drawn as SVG text, for embedding in a page. The only module that imports matplotlib; equal series give equal bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from loadlab.analysis.table import FloatArray
+from loadlab.report.series import DistributionSeries, TimelineSeries
+from loadlab.units import format_duration
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+_REPLICA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
+_RC: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.3,
+    "path.simplify": True,
+    "text.parse_math": False,  # names come from files
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewPoint:
+    """One experiment of a campaign's overview; None where nothing succeeded or nothing was planned."""
+
+    label: str
+    success: float | None
+    low: float | None
+    high: float | None
+    oom: int
+    ttft_p95_s: float | None
+    e2e_p95_s: float | None
+
+
+def draw_timeline(series: TimelineSeries, name: str) -> str:
+    """Stacked panels over one time axis: rates, requests in flight and queued, KV use, GPU use; OOM and preemption marked."""
+    with mpl.rc_context(_RC | {"svg.hashsalt": f"timeline {name}"}):
+        figure = Figure(figsize=(8.4, 6.0))
+        panels = figure.subplots(4 if series.replicas else 2, 1, sharex=True, squeeze=False)[:, 0]
+        _draw_rates(panels[0], series)
+        _draw_in_flight(panels[1], series)
+        if series.replicas:
+            _draw_shares(panels[2], series, {r.name: r.kv_peak for r in series.replicas}, "KV cache\nin use, %")
+            _draw_shares(panels[3], series, {r.name: r.gpu_busy for r in series.replicas}, "GPU\nbusy, %")
+            _mark_events(panels[2], series)
+        panels[-1].set_xlabel("seconds since the start of the run")
+        panels[-1].set_xlim(series.edges_s[0], series.edges_s[-1])
+        figure.align_ylabels(list(panels))
+        figure.subplots_adjust(left=0.1, right=0.79, top=0.98, bottom=0.08, hspace=0.16)
+        return _as_svg(figure, f"timeline of {name}")
+
+
+def _steps(axes: Axes, values: FloatArray, edges_s: FloatArray, colour: str, label: str, *, fill: bool = False) -> None:
+    axes.stairs(values, edges_s, baseline=0 if fill else None, color=colour, label=label, fill=fill, alpha=0.35 if fill else 1.0)
+
+
+def _draw_rates(axes: Axes, series: TimelineSeries) -> None:
+    _steps(axes, series.offered_per_s, series.rate_edges_s, SKY, "offered (due)", fill=True)
+    _steps(axes, series.ok_per_s, series.rate_edges_s, GREEN, "ended OK")
+    if series.failed_per_s.any():
+        _steps(axes, series.failed_per_s, series.rate_edges_s, VERMILION, "ended not OK")
+    _finish(axes, "requests\na second")
+
+
+def _draw_in_flight(axes: Axes, series: TimelineSeries) -> None:
+    _steps(axes, series.in_flight, series.edges_s, BLUE, "in flight")
+    if series.waiting is not None:
+        _steps(axes, series.waiting, series.edges_s, ORANGE, "of them queued\nat the server")
+    _finish(axes, "requests")
+
+
+def _draw_shares(axes: Axes, series: TimelineSeries, lines: Mapping[str, FloatArray], label: str) -> None:
+    for (name, values), colour in zip(lines.items(), _REPLICA_COLOURS, strict=False):
+        _steps(axes, 100 * values, series.edges_s, colour, name)
+    highest = max((float(np.nanmax(values, initial=0.0)) for values in lines.values()), default=0.0)
+    _finish(axes, label, top=max(105.0, 105 * highest))
+
+
+def _mark_events(axes: Axes, series: TimelineSeries) -> None:
+    height = axes.get_ylim()[1]
+    if len(series.preempted_s):
+        axes.plot(series.preempted_s, np.full(len(series.preempted_s), 0.97 * height), "|", color=BLACK, markersize=6, label="preemption")
+    if len(series.oom_s):
+        axes.plot(series.oom_s, np.full(len(series.oom_s), 0.85 * height), "X", color=VERMILION, markersize=7, label="OOM")
+    _legend(axes)
+
+
+def _finish(axes: Axes, label: str, top: float | None = None) -> None:
+    axes.set_ylabel(label)
+    axes.set_ylim(0, top or 1.08 * axes.dataLim.ymax or 1)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.05), borderaxespad=0, handlelength=1.2)
+
+
+def draw_distributions(series: Mapping[str, DistributionSeries], name: str) -> str:
+    """Side by side, each latency's share of OK requests that took at most so long (empirical distribution), percentiles marked."""
+    with mpl.rc_context(_RC | {"svg.hashsalt": f"distribution {name}"}):
+        figure = Figure(figsize=(8.4, 2.7))
+        for axes, (label, one) in zip(figure.subplots(1, len(series), sharey=True), series.items(), strict=True):
+            _draw_distribution(axes, label, one)
+        figure.axes[0].set_ylabel("OK requests, %")
+        figure.subplots_adjust(left=0.075, right=0.985, top=0.9, bottom=0.2, wspace=0.08)
+        return _as_svg(figure, f"latency distributions of {name}")
+
+
+def _draw_distribution(axes: Axes, label: str, one: DistributionSeries) -> None:
+    axes.set_title(f"{label} (n = {one.n:,})", fontsize=9, loc="left")
+    axes.set_ylim(0, 103)
+    if one.n == 0:
+        axes.text(0.5, 0.5, "no OK request has it", transform=axes.transAxes, ha="center", color="#555555")
+        axes.set_xticks([])
+        return
+    axes.step(one.values, 100 * one.shares, where="post", color=BLUE)
+    for (name, value), colour in zip(one.percentiles.items(), (GREEN, ORANGE, VERMILION), strict=True):
+        share = 100 * float(name.removeprefix("p")) / 100
+        axes.plot([value], [share], "o", color=colour, markersize=5, label=f"{name} {format_duration(value)}")
+    longest = max(float(one.values[-1]), 1e-6)
+    is_empty_left = one.percentiles["p50"] > 0.5 * longest
+    axes.legend(loc="upper left" if is_empty_left else "lower right", handletextpad=0.1, frameon=True, edgecolor="white", framealpha=0.85)
+    axes.set_xlim(0, 1.04 * longest)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
+    scale, unit = (1e3, "ms") if one.values[-1] < 1 else (1.0, "s")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{scale * x:g}"))
+    axes.set_xlabel(unit, labelpad=1)
+
+
+def draw_overview(points: Sequence[OverviewPoint], name: str) -> str:
+    """One line per experiment: success with its interval and OOMs on the left, p95 of TTFT and end to end on the right."""
+    with mpl.rc_context(_RC | {"svg.hashsalt": f"overview {name}"}):
+        figure = Figure(figsize=(8.4, 1.0 + 0.25 * max(len(points), 2)))
+        left, right = figure.subplots(1, 2, sharey=True)
+        rows = np.arange(len(points), dtype=np.float64)
+        left.set_yticks(rows, [point.label for point in points])
+        left.set_ylim(max(len(points), 1) - 0.4, -0.6)
+        _draw_success(left, points)
+        _draw_p95(right, points)
+        figure.subplots_adjust(
+            left=0.21, right=0.985, top=1 - 0.35 / figure.get_figheight(), bottom=0.45 / figure.get_figheight(), wspace=0.06
+        )
+        return _as_svg(figure, f"success and p95 latency by experiment of {name}")
+
+
+def _draw_success(axes: Axes, points: Sequence[OverviewPoint]) -> None:
+    axes.set_title("success, % of planned, with 95 % interval", fontsize=9, loc="left")
+    for row, point in enumerate(points):
+        if point.success is None:
+            continue
+        if point.low is not None and point.high is not None:
+            axes.plot([100 * point.low, 100 * point.high], [row, row], color=BLUE, linewidth=2)
+        axes.plot([100 * point.success], [row], "o", color=BLUE, markersize=5)
+        if point.oom:
+            axes.text(1.5, row, f"{point.oom:,} OOM", color=VERMILION, weight="bold", va="center", fontsize=8)
+    axes.set_xlim(0, 102)
+
+
+def _draw_p95(axes: Axes, points: Sequence[OverviewPoint]) -> None:
+    axes.set_title("p95 of OK requests", fontsize=9, loc="left")
+    for label, colour, marker, attribute in (("TTFT", ORANGE, "s", "ttft_p95_s"), ("end to end", GREEN, "D", "e2e_p95_s")):
+        found = [(value, row) for row, point in enumerate(points) if (value := getattr(point, attribute)) is not None and value > 0]
+        if found:
+            axes.plot([value for value, _ in found], [row for _, row in found], marker, color=colour, markersize=5, label=label)
+    if axes.get_lines():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g} s" if x >= 1 else f"{1e3 * x:g} ms"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, handletextpad=0.1, borderaxespad=0.1, columnspacing=0.8)
+    axes.tick_params(left=False)
+
+
+_PATH_DATA = re.compile(r' d="([^"]*)"')
+_LONG_NUMBER = re.compile(r"(\.\d\d)\d+")
+
+
+def _as_svg(figure: Figure, description: str) -> str:
+    """The figure as an <svg> element that scales with its container: no prolog, metadata, or address of another site."""
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has other fonts
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = _PATH_DATA.sub(lambda found: ' d="' + _LONG_NUMBER.sub(r"\1", found[1]).replace("\n", "") + '"', svg)
+    tag, rest = svg.split(">", 1)
+    box = re.search(r'viewBox="([^"]*)"', tag)
+    assert box is not None, "matplotlib's svg has a viewBox"
+    label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return f'<svg viewBox="{box[1]}" role="img" aria-label="{label}">{rest}'

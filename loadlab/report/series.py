@@ -1,0 +1,196 @@
+"""The data that figures draw, apart from drawing: steps over time, and the empirical distribution of a latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from loadlab.analysis.latency import order_statistic
+from loadlab.analysis.table import FloatArray, IntArray, RequestTable
+from loadlab.record.request import Outcome
+from loadlab.report.text import PERCENTILES
+
+MAX_BINS = 200
+MIN_RATE_BINS = 24
+MIN_MEAN_COUNT = 5
+MAX_POINTS = 160
+MAX_REPLICAS = 4  # more lines than that in one panel cannot be told apart
+
+Rows = list[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSeries:
+    """One replica (or the highest and mean of many) over the bins of a timeline; NaN where nothing was recorded."""
+
+    name: str
+    kv_peak: FloatArray  # share of KV blocks, highest in the bin
+    gpu_busy: FloatArray  # share of the bin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineSeries:
+    """A run over time, in equal bins: arrays of n values over n + 1 edges, seconds since t0.
+
+    Rates have wider bins of their own, of MIN_MEAN_COUNT requests on average, else a slow run is all spikes.
+    """
+
+    edges_s: FloatArray
+    rate_edges_s: FloatArray
+    offered_per_s: FloatArray  # requests that became due
+    ok_per_s: FloatArray  # requests that succeeded, by their end
+    failed_per_s: FloatArray  # all others that ended: refused, timed out, out of memory ..
+    in_flight: FloatArray  # sent and not ended, time mean
+    waiting: FloatArray | None  # queued at the server, time mean, all replicas; None without a server timeline
+    replicas: tuple[ReplicaSeries, ...]
+    preempted_s: FloatArray  # middles of bins with a preemption
+    oom_s: FloatArray  # middles of bins with an OOM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistributionSeries:
+    """Empirical distribution of n values: at most MAX_POINTS order statistics, the extremes among them, and the percentiles."""
+
+    n: int
+    values: FloatArray
+    shares: FloatArray  # share of the n values that are <= values[i]
+    percentiles: Mapping[str, float]
+
+
+def distribution_series(values: FloatArray) -> DistributionSeries:
+    """The distribution of values, thinned evenly in rank, and finely above the 95th percentile."""
+    n = len(values)
+    if n == 0:
+        return DistributionSeries(n=0, values=np.empty(0), shares=np.empty(0), percentiles={})
+    ranks = np.unique(
+        np.concatenate([
+            np.linspace(1, n, MAX_POINTS * 3 // 4).round(),
+            np.linspace(math.ceil(0.95 * n), n, MAX_POINTS // 4).round(),
+        ]).astype(np.int64)
+    )  # fmt: skip
+    found = {name: order_statistic(values, p) for name, p in PERCENTILES.items()}
+    return DistributionSeries(
+        n=n,
+        values=np.sort(values)[ranks - 1],
+        shares=ranks / n,
+        percentiles={name: value for name, value in found.items() if value is not None},
+    )
+
+
+def timeline_series(table: RequestTable, timeline: Iterable[Mapping[str, Any]]) -> TimelineSeries:
+    """The bins of a run from its rows and, where there is one, its server's timeline; at most MAX_BINS bins."""
+    rows = list(timeline)
+    edges_s = _edges(table, rows)
+    rate_edges_s = _rate_edges(edges_s, len(table))
+    width_s = rate_edges_s[1] - rate_edges_s[0]
+    ok = table.ok
+    sent = ~np.isnan(table.sent_s) & ~np.isnan(table.finished_s) & ~table.has_outcome(Outcome.NOT_SENT)
+    by_replica: dict[str, Rows] = {}
+    for row in rows:
+        by_replica.setdefault(str(row["replica"]), []).append(row)
+    waiting = [_means(found, "waiting", edges_s) for found in by_replica.values()]
+    return TimelineSeries(
+        edges_s=edges_s,
+        rate_edges_s=rate_edges_s,
+        offered_per_s=_counts(table.scheduled_s, rate_edges_s) / width_s,
+        ok_per_s=_counts(table.finished_s[ok], rate_edges_s) / width_s,
+        failed_per_s=_counts(table.finished_s[~ok], rate_edges_s) / width_s,
+        in_flight=_mean_overlap(table.sent_s[sent], table.finished_s[sent], edges_s),
+        waiting=np.nansum(waiting, axis=0) if waiting else None,
+        replicas=_replica_series(by_replica, edges_s),
+        preempted_s=_moments(rows, "preemptions", edges_s),
+        oom_s=_moments(rows, "ooms", edges_s),
+    )
+
+
+def _edges(table: RequestTable, rows: Rows) -> FloatArray:
+    """Edges of bins that cover every row; a multiple of the server's bins, so that none of those is split unevenly."""
+    times = np.concatenate([table.scheduled_s, table.finished_s])
+    times = times[~np.isnan(times)]
+    starts = [0.0, *(float(row["t_s"]) for row in rows[:1]), float(times.min(initial=0.0))]
+    ends = [1e-3, *(float(row["t_s"] + row["dt_s"]) for row in rows), float(times.max(initial=0.0))]
+    start, duration_s = min(starts), max(ends) - min(starts)
+    unit_s = max((float(row["dt_s"]) for row in rows), default=duration_s / MAX_BINS)
+    width_s = unit_s * math.ceil(duration_s / (MAX_BINS * unit_s) - 1e-9)
+    bins = max(1, math.ceil(duration_s / width_s - 1e-9))
+    return np.asarray(start + width_s * np.arange(bins + 1), dtype=np.float64)
+
+
+def _rate_edges(edges_s: FloatArray, requests: int) -> FloatArray:
+    """Every k-th edge, and one beyond the last where k does not divide the bins."""
+    bins = len(edges_s) - 1
+    wanted = min(bins, max(MIN_RATE_BINS, requests // MIN_MEAN_COUNT))
+    every = math.ceil(bins / wanted)
+    return np.asarray(edges_s[0] + (edges_s[1] - edges_s[0]) * every * np.arange(math.ceil(bins / every) + 1), dtype=np.float64)
+
+
+def _counts(times_s: FloatArray, edges_s: FloatArray) -> FloatArray:
+    known = times_s[~np.isnan(times_s)]
+    return np.histogram(known, bins=edges_s)[0].astype(np.float64)
+
+
+def _mean_overlap(starts_s: FloatArray, ends_s: FloatArray, edges_s: FloatArray) -> FloatArray:
+    """Mean number of intervals open in each bin, exact: differences of the integral of the number open."""
+    return np.diff(_integral_since(starts_s, edges_s) - _integral_since(ends_s, edges_s)) / np.diff(edges_s)
+
+
+def _integral_since(moments_s: FloatArray, edges_s: FloatArray) -> FloatArray:
+    """Sum over the moments of max(0, edge - moment), at each edge."""
+    ordered = np.sort(moments_s)
+    passed = np.searchsorted(ordered, edges_s)
+    summed = np.concatenate([[0.0], np.cumsum(ordered)])
+    integral: FloatArray = passed * edges_s - summed[passed]
+    return integral
+
+
+def _bin_of(rows: Rows, edges_s: FloatArray) -> IntArray:
+    middles = np.array([row["t_s"] + row["dt_s"] / 2 for row in rows], dtype=np.float64)
+    return np.clip(np.searchsorted(edges_s, middles, side="right") - 1, 0, len(edges_s) - 2)
+
+
+def _means(rows: Rows, key: str, edges_s: FloatArray) -> FloatArray:
+    """Time-weighted mean of a column of one replica in each bin; NaN where it was not recorded."""
+    known = [row for row in rows if row.get(key) is not None]
+    weighted, width = np.zeros(len(edges_s) - 1), np.zeros(len(edges_s) - 1)
+    if known:
+        bins = _bin_of(known, edges_s)
+        widths = np.array([row["dt_s"] for row in known], dtype=np.float64)
+        np.add.at(weighted, bins, widths * np.array([row[key] for row in known], dtype=np.float64))
+        np.add.at(width, bins, widths)
+    return np.divide(weighted, width, out=np.full_like(width, np.nan), where=width > 0)
+
+
+def _peaks(rows: Rows, key: str, edges_s: FloatArray) -> FloatArray:
+    known = [row for row in rows if row.get(key) is not None]
+    peaks = np.full(len(edges_s) - 1, np.nan)
+    if known:
+        np.fmax.at(peaks, _bin_of(known, edges_s), np.array([row[key] for row in known], dtype=np.float64))
+    return peaks
+
+
+def _kv_peaks(rows: Rows, edges_s: FloatArray) -> FloatArray:
+    """Highest KV use in each bin; a bin's peak is never below its mean, whatever the server says."""
+    return np.fmax(_peaks(rows, "kv_usage_max", edges_s), _peaks(rows, "kv_usage", edges_s))
+
+
+def _replica_series(by_replica: Mapping[str, Rows], edges_s: FloatArray) -> tuple[ReplicaSeries, ...]:
+    each = tuple(
+        ReplicaSeries(name=name, kv_peak=_kv_peaks(found, edges_s), gpu_busy=_means(found, "gpu_busy", edges_s))
+        for name, found in sorted(by_replica.items())
+    )
+    if len(each) <= MAX_REPLICAS:
+        return each
+    peaks, busy = np.array([r.kv_peak for r in each]), np.array([r.gpu_busy for r in each])
+    highest = ReplicaSeries(name=f"highest of {len(each)} replicas", kv_peak=np.fmax.reduce(peaks), gpu_busy=np.fmax.reduce(busy))
+    return highest, ReplicaSeries(name=f"lowest of {len(each)} replicas", kv_peak=np.fmin.reduce(peaks), gpu_busy=np.fmin.reduce(busy))
+
+
+def _moments(rows: Rows, key: str, edges_s: FloatArray) -> FloatArray:
+    """Middles of our bins in which any replica counted something."""
+    known = [row for row in rows if row.get(key)]
+    middles: FloatArray = (edges_s[:-1] + edges_s[1:]) / 2
+    return middles[np.unique(_bin_of(known, edges_s))] if known else np.empty(0)

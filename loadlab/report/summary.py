@@ -1,0 +1,251 @@
+"""`summary.json`: what a run or a campaign means, computed from its rows. The contract for machines: docs/run-directory.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import orjson
+
+from loadlab.analysis.intervals import wilson
+from loadlab.analysis.latency import e2e_s, order_statistic, tpot_s, ttft_s
+from loadlab.analysis.table import FloatArray, RequestTable, table_of_chunks
+from loadlab.analysis.totals import Totals, causes_of, totals_of
+from loadlab.errors import InputError
+from loadlab.record.manifest import Manifest, Status
+from loadlab.record.request import Outcome
+from loadlab.record.run_dir import REQUESTS_FILE, RunDir
+from loadlab.report.text import PERCENTILES, is_maximum
+
+RUN_SCHEMA, CAMPAIGN_SCHEMA = "loadlab/run/1", "loadlab/campaign/1"
+NOT_RUN = "not_run"  # status of an experiment that the campaign did not come to
+Json = dict[str, Any]
+
+NO_INTERVAL = "no interval yet: needs the effective sample size"
+_OURS = {"experiments": "experiments", "requests": "totals.planned", "success_rate": "totals.success_rate", "oom": "totals.oom"}
+_WORDS = {"oom": "OOM", "gpu": "GPU"}
+_WILSON_NOTE = "Wilson 95 %, treats requests as independent"
+_RATE_NOTE = "of OK requests, from the first due time to the last end; no interval yet"
+
+
+def estimate(value: float | None, low: float | None = None, high: float | None = None, note: str = "") -> Json:
+    """A number with its interval; low and high are None where nobody has computed them honestly."""
+    return {"value": value, "low": low, "high": high, "note": note}
+
+
+def totals_block(totals: Totals) -> Json:
+    """`totals` of the contract: counts as plain integers, and the success rate with its Wilson interval."""
+    if totals.planned == 0:
+        return asdict(totals) | {"success_rate": estimate(None, note="nothing was planned")}
+    low, high = wilson(totals.ok, totals.planned) or (None, None)
+    return asdict(totals) | {"success_rate": estimate(totals.ok / totals.planned, low, high, _WILSON_NOTE)}
+
+
+def metrics_block(table: RequestTable) -> Json:
+    """`metrics` of the contract: n and percentiles of TTFT, TPOT and end to end of the OK rows, seconds."""
+    return {"ttft_s": _percentiles(ttft_s(table)), "tpot_s": _percentiles(tpot_s(table)), "e2e_s": _percentiles(e2e_s(table))}
+
+
+def _percentiles(values: FloatArray) -> Json:
+    n = len(values)
+    block: Json = {"n": n}
+    for name, p in PERCENTILES.items():
+        note = "no OK request has it" if n == 0 else f"max of n={n}; {NO_INTERVAL}" if is_maximum(n, name) else NO_INTERVAL
+        block[name] = estimate(order_statistic(values, p), note=note)
+    return block
+
+
+def _throughput_block(table: RequestTable) -> Json:
+    """Rates over the time from the first due request to the last end, whatever the outcome; work of OK rows only."""
+    known = np.concatenate([table.scheduled_s, table.finished_s])
+    known = known[~np.isnan(known)]
+    duration_s = float(known.max() - known.min()) if len(known) else None
+    ok = table.ok
+
+    def rate(amount: float, what: str) -> Json:
+        return estimate(float(amount) / duration_s if duration_s else None, note=f"{what} {_RATE_NOTE}")
+
+    prompt_tokens = np.nansum(table.prompt_tokens[ok]) + np.nansum(table.image_tokens[ok])
+    return {
+        "duration_s": duration_s,
+        "requests_per_s": rate(float(np.count_nonzero(ok)), "count"),
+        "output_tokens_per_s": rate(np.nansum(table.output_tokens[ok]), "tokens"),
+        "prompt_tokens_per_s": rate(prompt_tokens, "text and image tokens, cached ones included,"),
+    }
+
+
+def _observed_block(timeline: Iterable[Mapping[str, Any]]) -> Json:
+    """What the server was seen to do; null where its timeline does not say."""
+    sums = dict.fromkeys(("preemptions", "ooms", "prefill_tokens", "cached_tokens"), 0)
+    busy_s, kv_peak, starts, ends, replicas = 0.0, None, [], [], set()
+    for row in timeline:
+        for key in sums:
+            sums[key] += row.get(key) or 0
+        if row.get("gpu_busy") is not None:
+            busy_s += row["gpu_busy"] * row["dt_s"]
+            replicas.add(row["replica"])
+        if row.get("kv_usage_max") is not None:
+            kv_peak = max(kv_peak or 0.0, row["kv_usage_max"])
+        starts.append(row["t_s"])
+        ends.append(row["t_s"] + row["dt_s"])
+    span_s = (max(ends) - min(starts)) * len(replicas) if ends else 0.0
+    prompt_tokens = sums["cached_tokens"] + sums["prefill_tokens"]
+    absent = "" if ends else "no server.jsonl"
+    return {
+        "kv_peak": estimate(kv_peak, note=absent or "highest share of KV blocks in use, of any replica"),
+        "gpu_busy": estimate(busy_s / span_s if span_s else None, note=absent or "time mean over replicas, idle ones included"),
+        "prefix_hit_rate": estimate(
+            sums["cached_tokens"] / prompt_tokens if prompt_tokens else None, note=absent or "prompt tokens: cached / (cached + computed)"
+        ),
+        "preemptions": sums["preemptions"] if ends else None,
+        "oom_events": sums["ooms"] if ends else None,
+    }
+
+
+def load_table(run: RunDir) -> RequestTable:
+    """The rows of a run as columns. Raises InputError if they are damaged."""
+    return table_of_chunks(run.row_chunks())
+
+
+def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
+    """The summary of a run, from its rows; `table` spares reading them again. Raises InputError if they contradict the manifest."""
+    manifest = run.manifest
+    table = load_table(run) if table is None else table
+    try:
+        totals = totals_of(table, manifest.planned)
+    except ValueError as error:
+        raise InputError(f"{error}; the file was changed, or belongs to another run", source=str(run.path / REQUESTS_FILE)) from None
+    return {
+        "schema": RUN_SCHEMA,
+        "status": manifest.status.value,
+        "name": manifest.name,
+        "totals": totals_block(totals),
+        "metrics": metrics_block(table),
+        "causes": causes_of(table),
+        "throughput": _throughput_block(table),
+        "observed": _observed_block(run.timeline()),
+        **_conditions_of(manifest),
+        "host": asdict(manifest.host),
+    }
+
+
+def _conditions_of(manifest: Manifest) -> Json:
+    return {
+        "seed": manifest.seed,
+        "plan_digest": manifest.plan_digest,
+        "scenario_digest": manifest.scenario_digest,
+        "target": manifest.target,
+        "engine": manifest.engine,
+        "conditions": [dict(pool) for pool in manifest.conditions],
+        "versions": dict(manifest.versions),
+    }
+
+
+def not_run_experiment(experiment_id: str, name: str, planned: int) -> Json:
+    """The entry of an experiment that was stopped before it began: every planned request is not sent."""
+    empty = table_of_chunks(())
+    return {
+        "id": experiment_id,
+        "shows": "",
+        "status": NOT_RUN,
+        "name": name,
+        "totals": totals_block(Totals(planned=planned, not_sent=planned)),
+        "metrics": metrics_block(empty),
+        "causes": {},
+        "throughput": _throughput_block(empty),
+        "observed": _observed_block(()),
+    }
+
+
+def published_rows(published: Mapping[str, Any]) -> list[Json]:
+    """Rows {what, ours, published, source} from a campaign's [published] table; `ours` is a dotted path into the summary, or None."""
+    source = str(published.get("source", "published elsewhere"))
+    rows = []
+    for key, value in published.items():
+        if key == "source" or value is None or value == [] or value == ():
+            continue
+        said = f"{100 * value:g} %" if key == "success_rate" else f"{value:,}" if isinstance(value, int) else value
+        text = ", ".join(map(str, said)) if isinstance(said, list | tuple) else str(said)
+        rows.append({"what": _WORDS.get(key, key.replace("_", " ")), "ours": _OURS.get(key), "published": text, "source": source})
+    return rows
+
+
+def summarise_campaign(
+    *,
+    name: str,
+    seed: int,
+    runs: Mapping[str, Json],
+    versions: Mapping[str, str],
+    host: Mapping[str, Any],
+    description: str = "",
+    variant: str | None = None,
+    shows: Mapping[str, str] | None = None,
+    not_run: Sequence[Json] = (),
+    interrupted: bool = False,
+    published: Sequence[Mapping[str, Any]] = (),
+    sensitivity: Mapping[str, Any] | None = None,
+    design_choices: Sequence[str] = (),
+) -> Json:
+    """The summary of a campaign, from the summaries of its runs by id; experiments come out in the order of their ids.
+
+    `shows`: by id, what an experiment is there to show. `not_run`: entries of `not_run_experiment`. `published`: rows of
+    `published_rows`. `sensitivity`: {key, rows: [{value, totals}]}, totals as `totals_block` makes them.
+    """
+    shows = shows or {}
+    ran = [{"id": key, "shows": shows.get(key, ""), **_without(run, "schema", "versions", "host")} for key, run in runs.items()]
+    experiments = sorted([*ran, *not_run], key=lambda experiment: str(experiment["id"]))
+    totals = sum((_totals_in(experiment["totals"]) for experiment in experiments), Totals(planned=0))
+    return {
+        "schema": CAMPAIGN_SCHEMA,
+        "status": _campaign_status(experiments, interrupted).value,
+        "name": name,
+        "description": description,
+        "variant": variant,
+        "totals": totals_block(totals),
+        "observed": _campaign_observed(experiments),
+        "experiments": experiments,
+        "published": [dict(row) for row in published],
+        "sensitivity": None if sensitivity is None else dict(sensitivity),
+        "design_choices": list(design_choices),
+        "seed": seed,
+        "versions": dict(versions),
+        "host": dict(host),
+    }
+
+
+def _without(block: Json, *keys: str) -> Json:
+    return {key: value for key, value in block.items() if key not in keys}
+
+
+def _totals_in(block: Mapping[str, Any]) -> Totals:
+    return Totals(planned=block["planned"], **{outcome.value: block[outcome.value] for outcome in Outcome})
+
+
+def _campaign_status(experiments: Sequence[Json], interrupted: bool) -> Status:
+    found = {experiment["status"] for experiment in experiments}
+    if interrupted or Status.ABORTED in found:
+        return Status.ABORTED
+    return Status.COMPLETE if found <= {Status.COMPLETE} else Status.INCOMPLETE
+
+
+def _campaign_observed(experiments: Sequence[Json]) -> Json:
+    """Highest KV use and sums of events over the experiments; null where none knows."""
+    blocks = [experiment["observed"] for experiment in experiments]
+
+    def total(key: str) -> int | None:
+        known = [block[key] for block in blocks if block[key] is not None]
+        return sum(known) if known else None
+
+    peaks = [block["kv_peak"]["value"] for block in blocks if block["kv_peak"]["value"] is not None]
+    return {
+        "kv_peak": estimate(max(peaks, default=None), note="highest of any experiment"),
+        "preemptions": total("preemptions"),
+        "oom_events": total("oom_events"),
+    }
+
+
+def dump_summary(summary: Mapping[str, Any]) -> bytes:
+    """The bytes of `summary.json`, and of stdout with --json: equal summaries give equal bytes."""
+    return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,121 @@
+"""The page: self-contained, escaped, honest about what it is."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+from loadlab.report.files import save_campaign_report, save_run_report
+from loadlab.report.html import Section, render_run_html
+from loadlab.report.summary import summarise_run
+from tests.record.examples import POOL, small_run
+from tests.report.examples import HOSTILE, one_not_run, small_campaign
+
+
+class Tags(HTMLParser):
+    """Collects elements, attributes, and text outside style."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def campaign_page(tmp_path: Path, **changes: object) -> str:
+    summary, runs = small_campaign(tmp_path, **changes)
+    return save_campaign_report(tmp_path, summary, runs).read_text()
+
+
+def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
+    for page in (campaign_page(tmp_path), save_run_report(run := small_run(tmp_path / "run"), summarise_run(run)).read_text()):
+        tags = Tags(page).tags
+        assert not {"script", "link", "iframe", "object", "embed", "form", "img", "base"} & {tag for tag, _ in tags}
+        for tag, attributes in tags:
+            assert not [name for name in attributes if name.startswith("on")], tag
+            for name in ("src", "href", "xlink:href", "action"):
+                assert attributes.get(name, "#") is None or str(attributes.get(name, "#")).startswith("#"), (tag, name)
+        assert "@import" not in page
+        assert re.findall(r"url\((?!#)", page) == []
+        assert "://" not in page.replace("sim://", "")
+        policies = [a["content"] for tag, a in tags if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
+        assert len(policies) == 1
+        assert str(policies[0]).startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+
+
+def test_hostile_text_is_text(tmp_path: Path) -> None:
+    run = small_run(
+        tmp_path / "run",
+        name=HOSTILE,
+        target=HOSTILE,
+        scenario={HOSTILE: [{"deep": HOSTILE}]},
+        conditions=[POOL | {"model": HOSTILE, "label": HOSTILE}],
+    )
+    page = save_run_report(run, summarise_run(run)).read_text()
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert '<script>alert("x")</script>' in Tags(page).text
+
+
+def test_a_campaign_says_what_was_asked_and_what_came_out(tmp_path: Path) -> None:
+    text = Tags(campaign_page(tmp_path)).text.replace("\u00a0", " ")
+    assert "10 requests in 2 experiments were planned; 6 succeeded: 60.0 % (95 % interval 31.3 to 83.2 %)" in text
+    assert "The others: 2 rejected, 0 OOM, 2 timed out." in text
+    assert "Every planned request is accounted for." in text
+    assert "published elsewhere" in text
+    assert "a paper" in text
+    assert "Success by client timeout" in text
+    assert "the knee" in text
+    assert "loadlab run 'a b.toml'" in text
+    assert "Design choices of this campaign, not published figures" in text
+
+
+def test_predictions_are_called_predictions_with_their_band(tmp_path: Path) -> None:
+    text = Tags(campaign_page(tmp_path)).text
+    assert "Every figure here is a prediction of the simulator, none is a measurement." in text
+    assert "Step times: datasheet, not calibrated, band ±20 %." in text
+
+
+def test_a_measured_run_is_not_called_a_prediction(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run", engine="locust")
+    assert "prediction" not in Tags(save_run_report(run, summarise_run(run)).read_text()).text
+
+
+def test_a_stopped_campaign_warns_and_lists_what_was_not_run(tmp_path: Path) -> None:
+    page = campaign_page(tmp_path, not_run=[one_not_run()], interrupted=True)
+    text = Tags(page).text
+    assert "STOPPED before its end" in text
+    assert "Every planned request is accounted for." not in text
+    assert "not_run" in text
+    assert "7 not sent" in text
+
+
+def test_conditions_shared_by_experiments_are_shown_once(tmp_path: Path) -> None:
+    text = Tags(campaign_page(tmp_path)).text
+    assert "E01, E02" in text
+    assert text.count("step_time_band") == 1
+
+
+def test_every_experiment_has_its_figures(tmp_path: Path) -> None:
+    tags = Tags(campaign_page(tmp_path)).tags
+    labels = [attributes.get("aria-label") for tag, attributes in tags if tag == "svg"]
+    assert labels == [
+        "success and p95 latency by experiment of study",
+        "latency distributions of E01", "timeline of E01", "latency distributions of E02", "timeline of E02",
+    ]  # fmt: skip
+
+
+def test_equal_runs_give_equal_pages(tmp_path: Path) -> None:
+    assert campaign_page(tmp_path / "one") == campaign_page(tmp_path / "two")
+
+
+def test_a_page_without_figures_or_scenario_renders(tmp_path: Path) -> None:
+    assert render_run_html(Section(summary=summarise_run(small_run(tmp_path / "run")))).startswith(b"<!DOCTYPE html>")

@@ -1,0 +1,168 @@
+"""The contract for machines, exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from loadlab.errors import InputError
+from loadlab.record.manifest import Status
+from loadlab.record.run_dir import RunDir
+from loadlab.report.summary import dump_summary, published_rows, summarise_run
+from tests.record.examples import HOST, five_requests, manifest, ok, small_run, timeline_row
+from tests.report.examples import one_not_run, small_campaign
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "report"
+COUNTS = ["planned", "ok", "rejected", "oom", "timeout", "http_error", "connection_error", "truncated", "not_sent", "unknown"]
+ESTIMATE = ["value", "low", "high", "note"]
+
+
+def assert_same_numbers(ours: Any, golden: Any, path: str = "") -> None:
+    """Text and structure exactly, numbers at rel 1e-9."""
+    if isinstance(golden, dict):
+        assert list(ours) == list(golden), path
+        for key in golden:
+            assert_same_numbers(ours[key], golden[key], f"{path}.{key}")
+    elif isinstance(golden, list):
+        assert len(ours) == len(golden), path
+        for i, item in enumerate(golden):
+            assert_same_numbers(ours[i], item, f"{path}[{i}]")
+    elif isinstance(golden, float):
+        assert ours == pytest.approx(golden, rel=1e-9), path
+    else:
+        assert ours == golden, path
+
+
+@pytest.mark.parametrize("kind", ["run", "campaign"])
+def test_summary_is_the_golden_one(tmp_path: Path, kind: str, update_golden: bool) -> None:
+    summary = summarise_run(small_run(tmp_path / "run")) if kind == "run" else small_campaign(tmp_path)[0]
+    path = GOLDEN / f"{kind}.json"
+    if update_golden:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dump_summary(summary))
+    assert_same_numbers(orjson.loads(dump_summary(summary)), orjson.loads(path.read_bytes()))
+
+
+def test_layout_of_a_run(tmp_path: Path) -> None:
+    summary = summarise_run(small_run(tmp_path / "run"))
+    assert (summary["schema"], summary["status"]) == ("loadlab/run/1", "complete")
+    assert list(summary["totals"]) == [*COUNTS, "success_rate"]
+    assert all(type(summary["totals"][key]) is int for key in COUNTS)
+    assert summary["totals"]["planned"] == sum(summary["totals"][key] for key in COUNTS[1:])
+    for key in ("ttft_s", "tpot_s", "e2e_s"):
+        assert list(summary["metrics"][key]) == ["n", "p50", "p95", "p99"]
+        assert all(list(summary["metrics"][key][p]) == ESTIMATE for p in ("p50", "p95", "p99"))
+    assert {"name", "seed", "plan_digest", "target", "conditions", "versions", "host", "causes"} <= set(summary)
+
+
+def test_layout_of_a_campaign(tmp_path: Path) -> None:
+    summary, _ = small_campaign(tmp_path)
+    assert (summary["schema"], summary["status"]) == ("loadlab/campaign/1", "complete")
+    assert [(e["id"], e["name"], e["totals"]["planned"]) for e in summary["experiments"]] == [("E01", "alone", 5), ("E02", "crowded", 5)]
+    assert list(summary["totals"]) == [*COUNTS, "success_rate"]
+    assert summary["totals"]["planned"] == 10
+    assert set(summary["experiments"][0]["metrics"]) == {"ttft_s", "tpot_s", "e2e_s"}
+    assert "host" not in summary["experiments"][0]
+
+
+def test_figures_of_a_small_run(tmp_path: Path) -> None:
+    """Three of five OK, TTFT 0.5, 0.6, 0.7 s; from the first due time at 0 s to the last end at 5.7 s."""
+    summary = summarise_run(small_run(tmp_path / "run"))
+    assert summary["totals"]["success_rate"] == {
+        "value": 0.6,
+        "low": pytest.approx(0.23072, abs=1e-5),
+        "high": pytest.approx(0.88238, abs=1e-5),
+        "note": "Wilson 95 %, treats requests as independent",
+    }
+    assert summary["metrics"]["ttft_s"]["p50"]["value"] == pytest.approx(0.6)
+    assert summary["metrics"]["ttft_s"]["p50"]["note"] == "no interval yet: needs the effective sample size"
+    assert summary["metrics"]["ttft_s"]["p95"]["value"] == pytest.approx(0.7)
+    assert summary["metrics"]["ttft_s"]["p95"]["note"].startswith("max of n=3")
+    assert summary["causes"] == {"queue_full": 1, "deadline": 1}
+    assert summary["throughput"]["duration_s"] == pytest.approx(5.7)
+    assert summary["throughput"]["output_tokens_per_s"]["value"] == pytest.approx(33 / 5.7)
+    assert summary["throughput"]["requests_per_s"]["value"] == pytest.approx(3 / 5.7)
+
+
+def test_what_the_server_did_comes_from_its_timeline(tmp_path: Path) -> None:
+    observed = summarise_run(small_run(tmp_path / "run"))["observed"]
+    assert (observed["kv_peak"]["value"], observed["gpu_busy"]["value"], observed["prefix_hit_rate"]["value"]) == (0.5, 0.5, 0.25)
+    assert (observed["preemptions"], observed["oom_events"]) == (1, 0)
+
+
+def test_a_replica_without_bins_counts_as_idle(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", manifest(planned=0))
+    run.append_timeline([timeline_row(0.0, replica="a", gpu_busy=1.0), timeline_row(1.0, replica="a", gpu_busy=1.0)])
+    run.append_timeline([timeline_row(0.0, replica="b", gpu_busy=1.0)])
+    run.finalise(0)
+    assert summarise_run(run)["observed"]["gpu_busy"]["value"] == 0.75
+
+
+def test_without_a_timeline_nothing_is_said_of_the_server(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", manifest(planned=1))
+    run.append([ok(0)])
+    run.finalise(1)
+    observed = summarise_run(run)["observed"]
+    assert [observed[key]["value"] for key in ("kv_peak", "gpu_busy", "prefix_hit_rate")] == [None, None, None]
+    assert (observed["preemptions"], observed["oom_events"]) == (None, None)
+
+
+def test_a_run_without_requests_has_nulls_not_zeros(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", manifest(planned=0))
+    run.finalise(0)
+    summary = summarise_run(run)
+    assert summary["totals"]["success_rate"]["value"] is None
+    assert summary["metrics"]["ttft_s"] == {"n": 0} | {
+        p: {"value": None, "low": None, "high": None, "note": "no OK request has it"} for p in ("p50", "p95", "p99")
+    }
+    assert summary["throughput"]["duration_s"] is None
+
+
+def test_a_killed_run_counts_rows_that_are_not_there_as_unknown(tmp_path: Path) -> None:
+    with RunDir.create(tmp_path / "run", manifest(planned=9)) as run:
+        run.append(five_requests())
+    summary = summarise_run(RunDir.open(run.path))
+    assert (summary["status"], summary["totals"]["unknown"]) == ("running", 4)
+
+
+def test_rows_of_another_plan_are_one_error(tmp_path: Path) -> None:
+    with RunDir.create(tmp_path / "run", manifest(planned=2)) as run:
+        run.append(five_requests())
+    with pytest.raises(InputError, match=r"requests\.jsonl: a row has a seq outside the plan of 2 requests; the file was changed"):
+        summarise_run(run)
+
+
+def test_equal_runs_give_equal_bytes_but_for_the_host_block(tmp_path: Path) -> None:
+    one = summarise_run(small_run(tmp_path / "one"))
+    two = summarise_run(small_run(tmp_path / "two", host=dataclasses.replace(HOST, t0="2027-01-01T00:00:00Z")))
+    assert dump_summary(one) != dump_summary(two)
+    del one["host"], two["host"]
+    assert dump_summary(one) == dump_summary(two)
+
+
+def test_a_campaign_that_was_stopped_counts_what_it_did_not_come_to(tmp_path: Path) -> None:
+    summary, _ = small_campaign(tmp_path, not_run=[one_not_run()])
+    assert summary["status"] == Status.INCOMPLETE
+    assert (summary["totals"]["planned"], summary["totals"]["not_sent"]) == (17, 7)
+    assert summary["experiments"][2]["status"] == "not_run"
+    assert small_campaign(tmp_path / "again", not_run=[one_not_run()], interrupted=True)[0]["status"] == Status.ABORTED
+
+
+def test_experiments_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    runs = {key: summarise_run(small_run(tmp_path / key)) for key in ("E10", "E02", "E01")}
+    summary, _ = small_campaign(tmp_path / "campaign", runs=runs)
+    assert [experiment["id"] for experiment in summary["experiments"]] == ["E01", "E02", "E10"]
+
+
+def test_published_figures_are_rows_with_source_and_the_place_of_ours() -> None:
+    rows = published_rows({"source": "a paper", "success_rate": 0.91, "requests": 7310, "oom": 0, "models": ("14B", "7B"), "note": ""})
+    assert rows[:3] == [
+        {"what": "success rate", "ours": "totals.success_rate", "published": "91 %", "source": "a paper"},
+        {"what": "requests", "ours": "totals.planned", "published": "7,310", "source": "a paper"},
+        {"what": "OOM", "ours": "totals.oom", "published": "0", "source": "a paper"},
+    ]
+    assert rows[3]["published"] == "14B, 7B"
