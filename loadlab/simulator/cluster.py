@@ -23,7 +23,6 @@ from loadlab.simulator.spec import ClusterSpec, PlainConstants, PoolSpec
 from loadlab.simulator.step_time import compile_step_times
 from loadlab.simulator.timeline import CACHED, OOM, PREEMPTED, TimelineBin
 
-
 _CALIBRATION_WORDS = {
     Calibration.FITTED: "fitted to measured kernels",
     Calibration.DATASHEET: "from its data sheet and class, not calibrated",
