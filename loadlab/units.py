@@ -14,6 +14,7 @@ BYTES = {
 }  # fmt: skip
 COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 GIB = 2**30
+PS_PER_S = 10**12  # the simulator counts integer picoseconds
 
 _NUMBER_THEN_UNIT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]*)\s*")
 

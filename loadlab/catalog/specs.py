@@ -25,6 +25,24 @@ class Calibration(StrEnum):
     DATASHEET = "datasheet"  # data-sheet peaks times efficiencies of its class: nothing was measured
 
 
+class Quantisation(StrEnum):
+    """How the linear layers' weights are stored. Embeddings, output head and vision encoder stay 16-bit."""
+
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP8 = "fp8"
+    INT4 = "int4"
+
+
+# int4: half a byte, and per group of 128 a 16-bit scale and a 4-bit zero point (AWQ, Lin et al. 2024, sec. 5).
+BYTES_PER_WEIGHT: dict[Quantisation, float] = {
+    Quantisation.BF16: 2.0,
+    Quantisation.FP16: 2.0,
+    Quantisation.FP8: 1.0,
+    Quantisation.INT4: 0.5 + 2.5 / 128,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSpec:
     """One GPU: data-sheet peaks, and the shares of them that kernels reach (`simulator/step_time.py` has the formulas)."""
@@ -41,6 +59,7 @@ class GpuSpec:
     decode_attention_floor_s: Annotated[float, NonNegative]
     prefill_attention_floor_s: Annotated[float, NonNegative]
     elementwise_share: Annotated[float, NonNegative]
+    formats: tuple[Quantisation, ...]  # weights that its kernels can compute with
     calibration: Calibration
     band_share: Annotated[float, Positive]  # half-width of the step-time band, as a share
     source: str
@@ -106,24 +125,6 @@ class ModelSpec:
     def embedding_parameters(self) -> int:
         """Input embedding and, unless tied to it, the output head."""
         return self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)
-
-
-class Quantisation(StrEnum):
-    """How the linear layers' weights are stored. Embeddings, output head and vision encoder stay 16-bit."""
-
-    BF16 = "bf16"
-    FP16 = "fp16"
-    FP8 = "fp8"
-    INT4 = "int4"
-
-
-# int4: half a byte, and per group of 128 a 16-bit scale and a 4-bit zero point (AWQ, Lin et al. 2024, sec. 5).
-BYTES_PER_WEIGHT: dict[Quantisation, float] = {
-    Quantisation.BF16: 2.0,
-    Quantisation.FP16: 2.0,
-    Quantisation.FP8: 1.0,
-    Quantisation.INT4: 0.5 + 2.5 / 128,
-}
 
 
 @cache

@@ -14,11 +14,13 @@ from loadlab.record.request import RequestRecord
 from loadlab.scenario.plan import NOTHING, RequestPlan
 from loadlab.simulator.cluster import EventKind, SimulatedCluster
 from loadlab.simulator.replica import NEVER_PS
-from loadlab.simulator.sequence import Sequence
-from loadlab.simulator.step_time import PS_PER_S
-from loadlab.simulator.stretch_log import TokenClock
+from loadlab.simulator.sequence import Sequence, State
+from loadlab.simulator.token_times import TokenClock, gap_quantiles_ps
+from loadlab.units import PS_PER_S
 
 ROWS_PER_FLUSH = 4096
+LAST_PS = 50 * 86400 * PS_PER_S  # the simulator counts to NEVER_PS, 53 days
+ITL_PERCENTS = (50, 95, 99, 100)
 
 
 def check_plan(plan: RequestPlan, cluster: SimulatedCluster) -> None:
@@ -78,6 +80,8 @@ class _Replay:
             first = due[0] if is_follower else arrival
             if first is None and event_ps == NEVER_PS:
                 return
+            if first is not None and first[0] > LAST_PS:
+                raise InputError(f"request {first[1]} comes due after {LAST_PS // PS_PER_S // 86400} days; split the run")
             if first is None or event_ps <= first[0]:
                 for event in cluster.advance_to(event_ps):
                     if event.kind is EventKind.ENDED:
@@ -115,6 +119,9 @@ class _Replay:
             image_tokens=image_tokens,
             prefix=prefix,
             answer=answer,
+            traffic_class=plan.traffic_class.at(seq),
+            tier=plan.tier.at(seq),
+            region=plan.region.at(seq),
             deadline_ps=None if np.isnan(timeout_s) else due_ps + round(float(timeout_s) * PS_PER_S),
         )
 
@@ -131,32 +138,54 @@ class _Replay:
             heapq.heappush(self._due, (sequence.ended_ps + delay_ps, follower))
 
     def flush(self) -> None:
-        """Writes the rows of what ended, and lets the replicas forget what they logged for it."""
-        ended, self._ended = self._ended, []
-        clocks = self._clocks() if self._itl else {}
-        self._sink.append(self._record(sequence, clocks) for sequence in ended)
-        self._written += len(ended)
-        for replica in self._cluster.replicas:
-            open_ticks = [s.pieces[0][0] if s.pieces else s.first_tick for s in replica.batcher.running.values() if s.first_token_ps]
-            open_ticks += [s.pieces[0][0] for s in replica.batcher.waiting if s.pieces]
-            replica.log.settle(min(open_ticks, default=replica.batcher.tick) if self._itl else replica.batcher.tick)
+        """Writes the rows of what ended and is logged, and lets the replicas forget what they logged for it."""
+        replicas = self._cluster.replicas
+        logged = [replica.log.last_tick for replica in replicas]
+        ready = [s for s in self._ended if all(last <= logged[replica] for replica, _, last in s.pieces)] if self._itl else self._ended
+        self._ended = [s for s in self._ended if any(last > logged[replica] for replica, _, last in s.pieces)] if self._itl else []
+        self._sink.append(map(self._record, ready, self._itl_quantiles_s(ready)))
+        self._written += len(ready)
+        needed = self._ticks_needed()
+        for replica in replicas:
+            replica.log.settle(needed.get(replica.index, replica.batcher.tick))
         self._progress(self._written, len(self._plan))
 
-    def _clocks(self) -> dict[int, TokenClock]:
-        return {replica.index: replica.log.clock() for replica in self._cluster.replicas if replica.log.stretches}
+    def _ticks_needed(self) -> dict[int, int]:
+        """By replica, the first tick whose time somebody will ask for who is not written yet."""
+        needed: dict[int, int] = {}
+        if not self._itl:
+            return needed
+        for replica in self._cluster.replicas:
+            open_ones = [*replica.batcher.running.values(), *replica.batcher.waiting]
+            pieces = [piece for s in open_ones for piece in s.pieces]
+            pieces += [(replica.index, s.first_tick, 0) for s in open_ones if s.state is State.DECODING]
+            for index, first, _ in pieces:
+                needed[index] = min(first, needed.get(index, first))
+        for sequence in self._ended:
+            for index, first, _ in sequence.pieces:
+                needed[index] = min(first, needed.get(index, first))
+        return needed
 
-    def _record(self, sequence: Sequence, clocks: dict[int, TokenClock]) -> RequestRecord:
+    def _itl_quantiles_s(self, sequences: list[Sequence]) -> list[tuple[float | None, ...]]:
+        """p50, p95, p99 (order statistics ceil(p n)) and maximum of each request's own inter-token times."""
+        if not self._itl:
+            return [(None,) * len(ITL_PERCENTS)] * len(sequences)
+        tables = [replica.log.table for replica in self._cluster.replicas]
+        clocks = [TokenClock(table) if len(table) else None for table in tables]
+        quantiles = gap_quantiles_ps(clocks, [sequence.pieces for sequence in sequences], ITL_PERCENTS)
+        return [tuple(None if ps < 0 else ps / PS_PER_S for ps in row) for row in quantiles.tolist()]
+
+    def _record(self, sequence: Sequence, itl: tuple[float | None, ...]) -> RequestRecord:
         plan, seq = self._plan, sequence.seq
         scheduled_s = sequence.arrival_ps / PS_PER_S
-        itl = _itl_quantiles_s(sequence, clocks)
         return RequestRecord(
             seq=seq,
             worker=0,
             traffic_class=plan.traffic_class.at(seq),
             kind=plan.kind.at(seq),
             model=sequence.model,
-            tier=plan.tier.at(seq),
-            region=plan.region.at(seq),
+            tier=sequence.tier,
+            region=sequence.region,
             mode=plan.mode.at(seq),
             session=_int_or_none(plan.session[seq]),
             turn=_int_or_none(plan.turn[seq]),
@@ -193,16 +222,6 @@ def _followers(plan: RequestPlan) -> dict[int, list[int]]:
     for seq in np.flatnonzero(plan.after_seq != NOTHING).tolist():
         followers.setdefault(int(plan.after_seq[seq]), []).append(seq)
     return followers
-
-
-def _itl_quantiles_s(sequence: Sequence, clocks: dict[int, TokenClock]) -> tuple[float | None, float | None, float | None, float | None]:
-    """p50, p95, p99 (order statistics ceil(p n)) and maximum of one request's own inter-token times."""
-    clock = clocks.get(sequence.replica) if sequence.replica is not None else None
-    if clock is None or sequence.generated < 2:
-        return None, None, None, None
-    gaps = np.sort(clock.gaps_ps(sequence.pieces))
-    p50, p95, p99 = (float(gaps[-(-percent * len(gaps) // 100) - 1]) / PS_PER_S for percent in (50, 95, 99))
-    return p50, p95, p99, float(gaps[-1]) / PS_PER_S
 
 
 class _SharedContent:

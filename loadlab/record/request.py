@@ -30,6 +30,7 @@ class Cause(StrEnum):
     QUEUE_TIMEOUT = "queue_timeout"  # waited longer at the server than the orchestrator allows
     RATE_LIMITED = "rate_limited"  # 429
     FILTERED = "filtered"  # a safety filter said no
+    KV_EXHAUSTED = "kv_exhausted"  # the orchestrator keeps some KV free, and no replica has it
     NO_REPLICA = "no_replica"  # every replica of the pool is down
     KV_TOO_SMALL = "kv_too_small"  # the sequence would not fit an empty replica
     OOM_REPORTED = "oom_reported"  # the server said that it ran out of memory
@@ -59,6 +60,7 @@ OUTCOME_OF: Mapping[Cause, Outcome] = {
     Cause.QUEUE_TIMEOUT: Outcome.REJECTED,
     Cause.RATE_LIMITED: Outcome.REJECTED,
     Cause.FILTERED: Outcome.REJECTED,
+    Cause.KV_EXHAUSTED: Outcome.REJECTED,
     Cause.NO_REPLICA: Outcome.REJECTED,
     Cause.KV_TOO_SMALL: Outcome.REJECTED,
     Cause.OOM_REPORTED: Outcome.OOM,

@@ -1,4 +1,4 @@
-"""Continuous batching with vLLM V1's rules: who runs in the next step, how much of a prompt it prefills, who gives way.
+"""Who runs in the next step, how much of a prompt it prefills, who gives way: continuous batching with vLLM V1's rules.
 
 At each step boundary: decodes take the blocks they need, and the newest sequences are preempted while blocks are short; a
 prompt in progress goes on with what the token budget leaves; then, unless somebody was preempted, waiting sequences are
@@ -13,7 +13,8 @@ from collections import deque
 from loadlab.simulator.decode_batch import DecodeBatch
 from loadlab.simulator.kv_cache import BlockPool
 from loadlab.simulator.sequence import Sequence, State
-from loadlab.simulator.spec import EngineLimits
+from loadlab.simulator.sharding import KvCapacity
+from loadlab.simulator.spec import Allocation, Batching, EngineLimits
 from loadlab.simulator.step_time import Work
 
 NO_LIMIT = 2**60
@@ -22,31 +23,39 @@ NO_LIMIT = 2**60
 class Batcher:
     """The waiting line, the running sequences and their KV blocks, at a step boundary called `tick`."""
 
-    def __init__(self, limits: EngineLimits, num_blocks: int | None) -> None:
+    def __init__(self, limits: EngineLimits, capacity: KvCapacity, tick: int = 0) -> None:
         self._block_size = size = limits.block_size_tokens
         self._max_running = limits.max_running or NO_LIMIT
         self._max_batched_tokens = limits.max_batched_tokens or NO_LIMIT
         self._prefix_caching = limits.prefix_caching
+        self._is_static = limits.batching is Batching.STATIC
+        self._is_paged = limits.allocation is Allocation.PAGED
+        # Without paging a sequence reserves its whole window (contiguous), or nothing that is counted (unbounded).
+        self._reserved = -(-capacity.context_tokens // size) if limits.allocation is Allocation.CONTIGUOUS else 0
         self._admissions = 0
-        self.pool = BlockPool(num_blocks or NO_LIMIT, size)
-        self.decoding = DecodeBatch(size)
+        self.pool = BlockPool(capacity.num_blocks or NO_LIMIT, size)
+        self.decoding = DecodeBatch(size, counts_blocks=self._is_paged)
         self.prefilling: list[Sequence] = []  # with a chunk in the step under way; oldest first
         self.running: dict[int, Sequence] = {}  # by admission, so the last one is the newest
+        self.padding: list[Sequence] = []  # static batching: ended, but their places are kept
         self.waiting: deque[Sequence] = deque()  # may hold sequences that have ended meanwhile
         self.num_waiting = 0
-        self.tick = 0
+        self.tick = tick
         self.preemptions = 0
+        self._has_preempted = False  # at this boundary
         self.cached_tokens = 0  # of prompts, found in the cache at their first admission
 
     @property
     def has_room(self) -> bool:
         """Whether a sequence that arrived now might be admitted at the next step boundary."""
+        if self._is_static and self.running:
+            return False
         return self.num_waiting == 0 and len(self.running) < self._max_running
 
     @property
     def kv_tokens(self) -> int:
         """KV tokens of decoding sequences and of prompts in progress, counted per sequence."""
-        return self.decoding.kv_tokens + sum(s.computed for s in self.prefilling)
+        return self.decoding.kv_tokens + sum([s.computed for s in self.prefilling])
 
     def enqueue(self, sequence: Sequence) -> None:
         """Puts a sequence at the end of the line."""
@@ -60,59 +69,69 @@ class Batcher:
         preemptions = self.preemptions
         self._give_decodes_their_blocks(now_ps)
         budget = self._max_batched_tokens - self.decoding.size
-        for sequence in list(self.prefilling):  # at most one: the newest
-            budget -= self._continue_prefill(sequence, budget, now_ps)
+        if self.prefilling:  # one: the newest
+            budget -= self._continue_prefill(self.prefilling[0], budget, now_ps)
         image_tokens = 0
-        if self.num_waiting and self.preemptions == preemptions:
+        self._has_preempted = self.preemptions > preemptions
+        if self.num_waiting and not self._has_preempted and not (self._is_static and self.running):
             image_tokens = self._admit(budget)
         return self._prefill_work(image_tokens) if self.prefilling else None
 
     def steps_until_change(self) -> int:
         """Pure decode steps from here to the next completion or block shortage, at least one: its blocks are taken already."""
+        if self._has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
+            return 1
         steps = self.decoding.next_end_tick() - self.tick
         return 1 + self.decoding.affordable_steps(self.tick + 1, steps - 1, self.pool.available)
 
     def apply(self, steps: int) -> list[Sequence]:
         """Moves on by `steps` steps. Returns the sequences whose prefill that completes: they emit a token at the new tick."""
+        decoding = self.decoding
         if steps > 1:
-            self.pool.take(self.decoding.blocks_between(self.tick + 1, steps - 1))
+            self.pool.take(decoding.blocks_between(self.tick + 1, steps - 1))
         self.tick += steps
-        self.decoding.kv_tokens += self.decoding.size * steps
+        decoding.kv_tokens += decoding.size * steps
         return self._apply_prefill() if self.prefilling else []
 
     def _apply_prefill(self) -> list[Sequence]:
-        completed = []
+        completed, unfinished = [], []
         for sequence in self.prefilling:
             sequence.computed += sequence.chunk
-            if sequence.computed == sequence.prefill_target:
-                sequence.state = State.DECODING
-                self.decoding.add(sequence, self.tick)
+            if sequence.computed == sequence.prompt_tokens + sequence.generated:
+                if sequence.state is not State.ENDED:  # its client may have left during the step
+                    sequence.state = State.DECODING
+                self.decoding.add(sequence, self.tick, sequence.computed, self.tick)
                 completed.append(sequence)
-        self.prefilling = [s for s in self.prefilling if s.state is State.PREFILLING]
+            else:
+                unfinished.append(sequence)
+        self.prefilling = unfinished
         return completed
 
-    def retire(self, sequence: Sequence, received_tokens: int) -> None:
-        """Takes a running sequence out for good; `received_tokens` of its current piece count. What it computed stays cached."""
-        context = self._take_out(sequence, received_tokens)
-        full = context // self._block_size
-        rest = -(-context // self._block_size) - full
-        if self._prefix_caching:
-            self._publish_answer(sequence, full)
-            self.pool.release(sequence.runs, full - sequence.shared_blocks, rest)
+    def retire(self, sequence: Sequence) -> None:
+        """Takes a running sequence out for good. What it computed stays cached."""
+        context = self._take_out(sequence)
+        if not self._is_paged:
+            self.pool.free += self._reserved
+        elif not self._prefix_caching:
+            self.pool.free += -(-context // self._block_size)
         else:
-            self.pool.release((), 0, full + rest)
+            full = context // self._block_size
+            rest = -(-context // self._block_size) - full
+            if sequence.answer_key is not None:
+                self._publish_answer(sequence, full)
+            if full < sequence.shared_blocks:  # its last shared block was being computed anew
+                full, rest = sequence.shared_blocks, 0
+            self.pool.release(sequence.runs, full - sequence.shared_blocks, rest)
         sequence.forget_blocks()
 
-    def _take_out(self, sequence: Sequence, received_tokens: int) -> int:
-        """Removes a sequence from the running ones and closes its piece. Returns its context in tokens."""
+    def _take_out(self, sequence: Sequence) -> int:
+        """Removes a sequence from the running ones. Returns its context in tokens."""
         del self.running[sequence.admission]
         sequence.admission = 0
-        if sequence.state is State.PREFILLING:
+        if sequence in self.prefilling:
             self.prefilling.remove(sequence)
             return sequence.computed
-        context = self.decoding.remove(sequence, self.tick)
-        sequence.close_piece(received_tokens)
-        return context
+        return self.decoding.remove(sequence, self.tick)
 
     # Preemption
 
@@ -126,12 +145,13 @@ class Batcher:
     def _preempt(self, sequence: Sequence, now_ps: int) -> None:
         """Newest first: it has the least to recompute, and service stays first come first served. Its private blocks are lost."""
         was_decoding = sequence.state is State.DECODING
-        context = self._take_out(sequence, self.tick - sequence.first_tick + 1)
+        context = self._take_out(sequence)
         if was_decoding:
-            sequence.last_token_ps = now_ps
-        self.pool.release(sequence.runs, 0, -(-context // self._block_size) - sequence.shared_blocks)
+            sequence.emit_until(self.tick, now_ps)
+        self.pool.release(sequence.runs, 0, max(0, -(-context // self._block_size) - sequence.shared_blocks))
         sequence.forget_blocks()
         sequence.state = State.WAITING
+        sequence.is_resident = False
         sequence.preemptions += 1
         self.preemptions += 1
         self.waiting.appendleft(sequence)
@@ -143,50 +163,70 @@ class Batcher:
         """Schedules the next chunk of a prompt in progress, or preempts it if its blocks are not there. Returns its tokens."""
         chunk = min(sequence.prefill_target - sequence.computed, budget)
         blocks = -(-(sequence.computed + chunk) // self._block_size) - -(-sequence.computed // self._block_size)
-        if blocks > self.pool.available:
+        if self._is_paged and blocks > self.pool.available:
             self._preempt(sequence, now_ps)
             return 0
-        self._schedule_chunk(sequence, chunk, blocks)
+        self._schedule_chunk(sequence, chunk, blocks if self._is_paged else 0)
         return chunk
 
     def _admit(self, budget: int) -> int:
         """Admits from the line, first come first served. Returns the image tokens to be encoded in this step."""
-        image_tokens, waiting = 0, self.waiting
-        while waiting and budget > 0 and len(self.running) < self._max_running:
+        image_tokens, waiting, running = 0, self.waiting, self.running
+        while waiting and len(running) < self._max_running:
             sequence = waiting[0]
             if sequence.state is State.ENDED:
                 waiting.popleft()
                 continue
-            chunk = self._try_admit(sequence, budget)
-            if chunk == 0:
+            if budget <= 0 or not self._try_admit(sequence, budget):
                 break
             waiting.popleft()
             self.num_waiting -= 1
-            budget -= chunk
+            budget -= sequence.chunk
             image_tokens += sequence.image_tokens
         return image_tokens
 
-    def _try_admit(self, sequence: Sequence, budget: int) -> int:
-        """Starts the prefill of a waiting sequence behind its cached prefix. Returns its first chunk; 0 if blocks are short."""
-        pool, size, target = self.pool, self._block_size, sequence.prefill_target
-        runs, hit_blocks = pool.match(sequence.path) if self._prefix_caching and sequence.path else ([], 0)
-        computed = min(hit_blocks, (target - 1) // size) * size  # at least one token is computed, to have logits
+    def _try_admit(self, sequence: Sequence, budget: int) -> bool:
+        """Starts the prefill of a waiting sequence behind its cached prefix. False if blocks are short."""
+        if sequence.is_resident:
+            return self._try_admit_resident(sequence)
+        pool, size, target = self.pool, self._block_size, sequence.prompt_tokens + sequence.generated
+        if self._prefix_caching and sequence.path:
+            runs, hit_blocks = pool.match(sequence.path)
+            computed = min(hit_blocks, (target - 1) // size) * size  # at least one token is computed, to have logits
+            available = pool.available - pool.unreferenced_blocks(runs)
+        else:
+            runs, hit_blocks, computed, available = [], 0, 0, pool.free + pool.cached
         chunk = min(target - computed, budget)
-        blocks = max(0, -(-(computed + chunk) // size) - hit_blocks)
-        if blocks > pool.available - pool.unreferenced_blocks(runs):
-            return 0
-        pool.reference(runs)
-        self._admissions += 1
-        sequence.admission = self._admissions
-        sequence.state = State.PREFILLING
+        blocks = max(0, -(-(computed + chunk) // size) - hit_blocks) if self._is_paged else self._reserved
+        if blocks > available:
+            return False
+        if runs:
+            pool.reference(runs)
         sequence.runs, sequence.shared_blocks, sequence.computed = runs, hit_blocks, computed
         if sequence.preemptions == 0:
             sequence.cached_tokens = computed
             self.cached_tokens += computed
-        self.running[sequence.admission] = sequence
+        self._run(sequence, State.PREFILLING)
         self.prefilling.append(sequence)
         self._schedule_chunk(sequence, chunk, blocks)
-        return chunk
+        return True
+
+    def _try_admit_resident(self, sequence: Sequence) -> bool:
+        """Takes blocks for a prompt whose KV came over the network; it decodes from this boundary on."""
+        blocks = -(-sequence.prompt_tokens // self._block_size) if self._is_paged else self._reserved
+        needed = blocks + (1 if self._is_paged and sequence.prompt_tokens % self._block_size == 0 else 0)  # its first decode's
+        if needed > self.pool.available:
+            return False
+        self.pool.take(needed)
+        self._run(sequence, State.DECODING)
+        self.decoding.add(sequence, self.tick, sequence.prompt_tokens, self.tick + 1)
+        return True
+
+    def _run(self, sequence: Sequence, state: State) -> None:
+        self._admissions += 1
+        sequence.admission = self._admissions
+        sequence.state = state
+        self.running[self._admissions] = sequence
 
     def _schedule_chunk(self, sequence: Sequence, chunk: int, blocks: int) -> None:
         self.pool.take(blocks)
@@ -201,8 +241,8 @@ class Batcher:
             chunk, computed = sequence.chunk, sequence.computed
             tokens += chunk
             attention += chunk * (computed + chunk / 2)
-            completed += computed + chunk == sequence.prefill_target
-        return Work(tokens=tokens, attention=attention, completed=completed, image_tokens=image_tokens)
+            completed += computed + chunk == sequence.prompt_tokens + sequence.generated
+        return Work(tokens, attention, completed, image_tokens)
 
     # Sharing
 
@@ -224,9 +264,10 @@ class Batcher:
             sequence.shared_blocks = upto
 
     def _publish_answer(self, sequence: Sequence, full_blocks: int) -> None:
-        """Shares the answer's full blocks, if a later prompt will carry it and the whole prompt is shared already."""
+        """Shares the answer's full blocks, if the whole prompt is shared already."""
         prompt_end = sequence.path[-1][1] if sequence.path else 0
-        if sequence.answer_key is None or sequence.shared_blocks != prompt_end or full_blocks <= prompt_end:
+        assert sequence.answer_key is not None
+        if sequence.shared_blocks != prompt_end or full_blocks <= prompt_end:
             return
         run = self.pool.publish(sequence.answer_key, None, full_blocks - prompt_end)
         if run is not None:

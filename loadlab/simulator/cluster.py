@@ -1,32 +1,33 @@
 """The only door of the simulator: submit requests, ask when something happens next, advance to a time. No clock, no I/O.
 
 Time is integer picoseconds since the cluster's start, so that skipping over steps equals taking them one by one.
-At equal times, step ends come first (lower replicas before higher), then requests that are given up, then arrivals.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from loadlab.catalog.specs import Calibration, find, gpus, models
+from loadlab.catalog.specs import find, models
 from loadlab.errors import InputError
 from loadlab.record.request import Cause
-from loadlab.schema import as_table
-from loadlab.simulator.orchestrator import Pool
-from loadlab.simulator.replica import Replica
+from loadlab.simulator.conditions import describe_pool
+from loadlab.simulator.fault_effects import FaultEffects
+from loadlab.simulator.faults import Misconfigured
+from loadlab.simulator.front import Front
+from loadlab.simulator.jobs import Jobs
+from loadlab.simulator.placement import Placement, place
+from loadlab.simulator.pool import Pool
+from loadlab.simulator.replica import NEVER_PS, Replica
 from loadlab.simulator.sequence import Sequence, State
-from loadlab.simulator.sharding import kv_capacity
+from loadlab.simulator.sharding import KvCapacity, kv_capacity
 from loadlab.simulator.spec import ClusterSpec, PlainConstants, PoolSpec
-from loadlab.simulator.step_time import compile_step_times
+from loadlab.simulator.step_time import StepTimes, compile_step_times
 from loadlab.simulator.timeline import CACHED, OOM, PREEMPTED, TimelineBin
-
-_CALIBRATION_WORDS = {
-    Calibration.FITTED: "fitted to measured kernels",
-    Calibration.DATASHEET: "from its data sheet and class, not calibrated",
-}
+from loadlab.simulator.token_times import TokenClock, token_times_ps
 
 
 class EventKind(IntEnum):
@@ -44,12 +45,25 @@ class Event(NamedTuple):
     sequence: Sequence
 
 
+class Due(IntEnum):
+    """What may be due at a time, in the order in which it happens; step ends come before, arrivals after."""
+
+    FAULT_BEGIN = 1
+    FAULT_END = 2
+    GIVE_UP = 3
+    TRANSIT = 4
+
+
+# (when, Due, order, what to do with whom then, whom); the order is unlike any other's. A fault concerns nobody.
+Timer = tuple[int, int, int, Callable[[Any, int], None], Sequence | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaState:
     """One replica at a moment."""
 
     name: str
-    is_down: bool
+    is_up: bool
     running: int
     waiting: int
     kv_usage: float
@@ -60,55 +74,78 @@ class ReplicaState:
 class SimulatedCluster:
     """Pools of replicas behind an orchestrator, driven by `submit` and `advance_to`. Deterministic; one owner."""
 
-    def __init__(self, spec: ClusterSpec, source: str = "cluster") -> None:
-        """Raises InputError if a model does not fit its GPUs, naming `source` and the pool."""
+    def __init__(self, spec: ClusterSpec, source: str = "cluster", seed: int = 0) -> None:
+        """Raises InputError if a model does not fit its GPUs, naming `source` and the pool. `seed` is for noise and drawn choices."""
         self.spec = spec
+        self._seed = seed
         self._events: list[Event] = []
+        self._ends: list[int] = []
+        self._timers: list[Timer] = []
+        self._order = 0
         self.replicas: list[Replica] = []
         self._pools: dict[str, Pool] = {}
-        self._pool_of_model: dict[str, str] = {}
+        self._placements: dict[str, list[Placement]] = {}
         for name, pool in spec.pools.items():
             self._pools[name] = self._build_pool(name, pool, source)
-            self._pool_of_model.update(dict.fromkeys(pool.serves, name))
-        self._deadlines: list[tuple[int, int, Sequence, Cause]] = []
-        self._submitted = 0
+        self._front = Front(spec, self._pools, seed)
+        self._jobs = Jobs(
+            self._front,
+            self._pools,
+            accept=self._accept,
+            travel=self._travel,
+            started=self._emit_started,
+            ended=self._emit_ended,
+        )
+        self._is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
+        self._is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
+        effects = FaultEffects(spec, self._pools, self._placements)
+        for i, fault in enumerate(spec.faults):
+            for is_begin, at_ps, action in effects.actions(fault):
+                heapq.heappush(self._timers, (at_ps, Due.FAULT_BEGIN if is_begin else Due.FAULT_END, i, action, None))
+        self._num_fault_timers = len(self._timers)
 
     def _build_pool(self, name: str, spec: PoolSpec, source: str) -> Pool:
         capacity = kv_capacity(spec, source, f"pools.{name}")
         times = compile_step_times(spec.hardware)
+        self._placements[name] = place(spec)
         replicas = [
-            Replica(
-                name=f"{name}/{i}",
-                index=len(self.replicas) + i,
-                limits=spec.engine,
-                capacity=capacity,
-                times=times,
-                started=self._emit_started,
-                ended=self._emit_ended,
-            )
-            for i in range(spec.replicas)
+            self._build_replica(name, i, spec, self._capacity_of(name, i, spec, capacity, source), times) for i in range(spec.replicas)
         ]
-        self.replicas += replicas
-        return Pool(spec, replicas)
+        return Pool(name=name, index=len(self._pools), seed=self._seed, spec=spec, capacity=capacity, replicas=replicas)
 
-    def _emit_started(self, sequence: Sequence) -> None:
-        assert sequence.first_token_ps is not None
-        self._events.append(Event(EventKind.STARTED, sequence.first_token_ps, sequence))
+    def _capacity_of(self, name: str, i: int, spec: PoolSpec, capacity: KvCapacity, source: str) -> KvCapacity:
+        for k, fault in enumerate(self.spec.faults):
+            if isinstance(fault, Misconfigured) and (fault.pool, fault.replica) == (name, i):
+                engine = replace(spec.engine, gpu_memory_utilization=fault.gpu_memory_utilization)
+                return kv_capacity(replace(spec, engine=engine), source, f"faults[{k}]")
+        return capacity
 
-    def _emit_ended(self, sequence: Sequence) -> None:
-        assert sequence.ended_ps is not None
-        self._events.append(Event(EventKind.ENDED, sequence.ended_ps, sequence))
+    def _build_replica(self, pool: str, i: int, spec: PoolSpec, capacity: KvCapacity, times: StepTimes) -> Replica:
+        self._ends.append(NEVER_PS)
+        replica = Replica(
+            name=f"{pool}/{i}",
+            index=len(self.replicas),
+            seed=self._seed,
+            limits=spec.engine,
+            capacity=capacity,
+            times=times,
+            ends=self._ends,
+            started=self._started,
+            ended=self._ended,
+        )
+        self.replicas.append(replica)
+        return replica
 
     # What it serves
 
     @property
     def serves(self) -> tuple[str, ...]:
         """Model names that requests may ask for."""
-        return tuple(self._pool_of_model)
+        return self._front.models
 
     def image_tokens(self, model: str, width_px: int, height_px: int) -> int:
         """Prompt tokens that an image of this size costs. Raises InputError if the model takes no images."""
-        hardware = self._pools[self._pool_of_model[model]].spec.hardware
+        hardware = self._front.pool_of_model(model).spec.hardware
         vision = None if isinstance(hardware, PlainConstants) else find(models(), hardware.model, what="model").vision
         if vision is None:
             raise InputError(f"model {model!r} of cluster {self.spec.name!r} takes no images; send them to one that does")
@@ -119,73 +156,125 @@ class SimulatedCluster:
     def submit(self, sequence: Sequence, at_ps: int) -> bool:
         """A request arrives, not before the last event. False if it was refused at once: it is over, `sequence.cause` says why.
 
-        Its model must be one of `serves`.
+        Its model must be one of `serves`, its `seq` unlike any other's.
         """
         sequence.arrival_ps = at_ps
-        pool = self._pools[self._pool_of_model[sequence.model]]
-        refusal = pool.accept(sequence, at_ps)
+        if self._is_plain:
+            refusal = self._accept(sequence, self._front.pool_of_model(sequence.model), at_ps)
+        else:
+            refusal = self._jobs.submit(sequence, at_ps)
         if refusal is not None:
             sequence.close(refusal, at_ps)
             return False
-        self._submitted += 1
         if sequence.deadline_ps is not None:
-            heapq.heappush(self._deadlines, (sequence.deadline_ps, self._submitted, sequence, Cause.DEADLINE))
-        if pool.max_queue_wait_ps is not None:
-            heapq.heappush(self._deadlines, (at_ps + pool.max_queue_wait_ps, self._submitted, sequence, Cause.QUEUE_TIMEOUT))
+            self._order += 1
+            heapq.heappush(self._timers, (sequence.deadline_ps, Due.GIVE_UP, self._order, self._miss_deadline, sequence))
         return True
 
-    def next_event_ps(self) -> int:
-        """When something happens next; NEVER_PS if nothing will."""
-        deadlines = self._deadlines
-        while deadlines and self._is_stale(deadlines[0]):
-            heapq.heappop(deadlines)
-        step_end = min([replica.end_ps for replica in self.replicas])
-        return min(step_end, deadlines[0][0]) if deadlines else step_end
+    def _accept(self, sequence: Sequence, pool: Pool, at_ps: int) -> Cause | None:
+        refusal = pool.accept(sequence, at_ps)
+        if refusal is None and pool.max_queue_wait_ps is not None:
+            self._order += 1
+            heapq.heappush(self._timers, (at_ps + pool.max_queue_wait_ps, Due.GIVE_UP, self._order, self._stop_waiting, sequence))
+        return refusal
 
-    @staticmethod
-    def _is_stale(entry: tuple[int, int, Sequence, Cause]) -> bool:
-        _, _, sequence, cause = entry
-        if cause is Cause.QUEUE_TIMEOUT:
-            return sequence.state is not State.WAITING or sequence.preemptions > 0
-        return sequence.state is State.ENDED or sequence.cause is not None
+    def _travel(self, at_ps: int, action: Callable[[Sequence, int], None], sequence: Sequence) -> None:
+        self._order += 1
+        heapq.heappush(self._timers, (at_ps, Due.TRANSIT, self._order, action, sequence))
+
+    def _miss_deadline(self, sequence: Sequence, now: int) -> None:
+        if sequence.state is State.ENDED:
+            return
+        if self._is_plain:
+            self._leave(sequence, Cause.DEADLINE, now)
+        else:
+            self._jobs.give_up(sequence, lambda running: self._leave(running, Cause.DEADLINE, now), Cause.DEADLINE, now)
+
+    def _stop_waiting(self, sequence: Sequence, now: int) -> None:
+        if sequence.state is State.WAITING and sequence.preemptions == 0:
+            self._leave(sequence, Cause.QUEUE_TIMEOUT, now)
+
+    def _leave(self, sequence: Sequence, cause: Cause, now: int) -> None:
+        assert sequence.replica is not None
+        self.replicas[sequence.replica].leave(sequence, cause, now)
+
+    def next_event_ps(self) -> int:
+        """When something happens next; NEVER_PS if nothing will. Faults to come while nobody is there are nothing."""
+        timers = self._timers
+        while timers and timers[0][1] == Due.GIVE_UP and timers[0][4] is not None and timers[0][4].state is State.ENDED:
+            heapq.heappop(timers)
+        step_end = min(self._ends)
+        if not timers:
+            return step_end
+        if step_end == NEVER_PS and len(timers) == self._num_fault_timers:
+            return NEVER_PS
+        return min(step_end, timers[0][0])
 
     def advance_to(self, at_ps: int) -> list[Event]:
-        """Lets everything up to and including `at_ps` happen. Returns it in order."""
-        while (next_ps := self.next_event_ps()) <= at_ps:
-            for replica in self.replicas:
-                if replica.end_ps == next_ps:
-                    self._step_end(replica)
-            while self._deadlines and self._deadlines[0][0] == next_ps:
-                entry = heapq.heappop(self._deadlines)
-                if not self._is_stale(entry):
-                    _, _, sequence, cause = entry
-                    assert sequence.replica is not None
-                    self.replicas[sequence.replica].leave(sequence, cause, next_ps)
-        events, self._events[:] = self._events[:], []
+        """Lets everything up to and including `at_ps` happen. Returns what became of requests, in order."""
+        ends, timers = self._ends, self._timers
+        while True:
+            step_end = min(ends)
+            if timers and timers[0][0] < step_end:
+                if timers[0][0] > at_ps:
+                    break
+                now, due, _, action, subject = heapq.heappop(timers)
+                self._num_fault_timers -= due <= Due.FAULT_END
+                action(subject, now)
+            elif step_end <= at_ps:
+                self._step_end(self.replicas[ends.index(step_end)])
+            else:
+                break
+        events, self._events = self._events, []
         return events
 
     @staticmethod
     def _step_end(replica: Replica) -> None:
         """Ends a step, and counts what the timeline cannot see from its stretches."""
-        now, batcher = replica.end_ps, replica.batcher
+        batcher = replica.batcher
         ooms, preemptions, cached_tokens = replica.ooms, batcher.preemptions, batcher.cached_tokens
-        replica.step_end()
-        timeline = replica.log.timeline
-        if replica.ooms > ooms:
-            timeline.count(OOM, now, replica.ooms - ooms)
-        if batcher.preemptions > preemptions:
-            timeline.count(PREEMPTED, now, batcher.preemptions - preemptions)
+        now = replica.step_end()
+        batcher = replica.batcher
         if batcher.cached_tokens > cached_tokens:
-            timeline.count(CACHED, now, batcher.cached_tokens - cached_tokens)
+            replica.log.timeline.count(CACHED, now, batcher.cached_tokens - cached_tokens)
+        if batcher.preemptions > preemptions:
+            replica.log.timeline.count(PREEMPTED, now, batcher.preemptions - preemptions)
+        if replica.ooms > ooms:
+            replica.log.timeline.count(OOM, now, replica.ooms - ooms)
+
+    def _started(self, sequence: Sequence) -> None:
+        if self._is_plain:
+            self._emit_started(sequence)
+        else:
+            self._jobs.on_started(sequence)
+
+    def _ended(self, sequence: Sequence) -> None:
+        if self._is_plain:
+            self._emit_ended(sequence)
+        else:
+            self._jobs.on_ended(sequence)
+
+    def _emit_started(self, sequence: Sequence) -> None:
+        assert sequence.first_token_ps is not None
+        self._events.append(Event(EventKind.STARTED, sequence.first_token_ps, sequence))
+
+    def _emit_ended(self, sequence: Sequence) -> None:
+        assert sequence.ended_ps is not None
+        self._events.append(Event(EventKind.ENDED, sequence.ended_ps, sequence))
 
     # Looking at it
+
+    def token_times_ps(self, sequence: Sequence) -> list[int]:
+        """When each of its tokens came, while the replicas' logs still hold it (StretchLog.settle)."""
+        clocks = [TokenClock(replica.log.table) if len(replica.log.table) else None for replica in self.replicas]
+        return [int(time) for time in token_times_ps(clocks, sequence.pieces)]
 
     def snapshot(self) -> list[ReplicaState]:
         """Every replica now."""
         return [
             ReplicaState(
                 name=replica.name,
-                is_down=replica.is_down,
+                is_up=replica.is_up,
                 running=len(replica.batcher.running),
                 waiting=replica.batcher.num_waiting,
                 kv_usage=replica.kv_usage,
@@ -203,25 +292,4 @@ class SimulatedCluster:
 
     def conditions(self) -> list[dict[str, Any]]:
         """What a report must say about this backend, a table per pool: as written, and what follows from it."""
-        return [as_table(pool.spec) | {"pool": name} | self._derived(pool) for name, pool in self._pools.items()]
-
-    @staticmethod
-    def _derived(pool: Pool) -> dict[str, Any]:
-        hardware, capacity = pool.spec.hardware, pool.capacity
-        blocks = capacity.num_blocks
-        derived: dict[str, Any] = {
-            "context_tokens": capacity.context_tokens,
-            "kv_tokens": None if blocks is None else blocks * capacity.block_size_tokens,
-        }
-        if isinstance(hardware, PlainConstants):
-            return derived | {"label": "plain constants, as given"}
-        gpu, model = find(gpus(), hardware.gpu, what="gpu"), find(models(), hardware.model, what="model")
-        return derived | {
-            "model_version": model.version,
-            "mixture_of_experts": None,
-            "gpus_per_replica": hardware.tensor_parallel,
-            "gpus": hardware.tensor_parallel * pool.spec.replicas,
-            "label": f"{hardware.gpu}: {_CALIBRATION_WORDS[gpu.calibration]}",
-            "step_time_band": gpu.band_share,
-            "gpu_source": f"{gpu.source} ({gpu.as_of})",
-        }
+        return [describe_pool(name, pool.spec, pool.capacity, self._placements[name]) for name, pool in self._pools.items()]

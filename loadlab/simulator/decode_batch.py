@@ -7,49 +7,52 @@ is n tokens at tick T needs a block at the ticks congruent to T - n modulo the b
 
 from __future__ import annotations
 
-import heapq
+from heapq import heappop, heappush
 
 from loadlab.simulator.sequence import Sequence
 
 
 class DecodeBatch:
-    """Sequences that emit one token at every step's end."""
+    """Sequences that emit one token at every step's end. Without `counts_blocks` nobody ever needs one more."""
 
-    __slots__ = ("_block_size", "_ends", "_needs", "kv_tokens", "size")
+    __slots__ = ("_block_size", "_counts_blocks", "_ends", "_needs", "kv_tokens", "size")
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, block_size: int, *, counts_blocks: bool) -> None:
         self._block_size = block_size
+        self._counts_blocks = counts_blocks
         self.size = 0
         self.kv_tokens = 0  # contexts of all, at the current tick
         self._ends: list[tuple[int, int, Sequence]] = []  # (end tick, admission, sequence); stale where the admission differs
         self._needs = [0] * (2 * block_size)  # by phase, stored twice so that a window never wraps
 
-    def add(self, sequence: Sequence, tick: int) -> None:
-        """A sequence that emitted its first token of this piece at `tick`; its context is its prefill target."""
-        sequence.first_tick = tick
-        sequence.end_tick = tick + sequence.output_tokens - sequence.generated - 1
-        context = sequence.prompt_tokens + sequence.generated
-        sequence.phase = phase = (tick - context) % self._block_size
-        self._needs[phase] += 1
-        self._needs[phase + self._block_size] += 1
+    def add(self, sequence: Sequence, tick: int, context: int, first_tick: int) -> None:
+        """A sequence whose context at `tick` is `context` tokens, and whose next token comes at `first_tick`."""
+        sequence.first_tick = first_tick
+        sequence.end_tick = end_tick = first_tick + sequence.output_tokens - sequence.generated - 1
+        sequence.context_base = context - tick
+        if self._counts_blocks:
+            sequence.phase = phase = (tick - context) % self._block_size
+            self._needs[phase] += 1
+            self._needs[phase + self._block_size] += 1
         self.size += 1
         self.kv_tokens += context
-        heapq.heappush(self._ends, (sequence.end_tick, sequence.admission, sequence))
+        heappush(self._ends, (end_tick, sequence.admission, sequence))
 
     def remove(self, sequence: Sequence, tick: int) -> int:
         """Takes a sequence out at `tick`; returns its context in tokens."""
-        context = sequence.prompt_tokens + sequence.generated + tick - sequence.first_tick
-        self._needs[sequence.phase] -= 1
-        self._needs[sequence.phase + self._block_size] -= 1
+        context = sequence.context_base + tick
+        if self._counts_blocks:
+            self._needs[sequence.phase] -= 1
+            self._needs[sequence.phase + self._block_size] -= 1
         self.size -= 1
         self.kv_tokens -= context
         return context
 
     def next_end_tick(self) -> int:
-        """The first tick at which a sequence ends. The batch must not be empty."""
+        """The first tick at which a sequence ends. One that has not ended must be there."""
         ends = self._ends
         while ends[0][1] != ends[0][2].admission:
-            heapq.heappop(ends)
+            heappop(ends)
         return ends[0][0]
 
     def pop_ended(self, tick: int) -> list[Sequence]:
@@ -57,7 +60,7 @@ class DecodeBatch:
         ended: list[Sequence] = []
         ends = self._ends
         while ends and (ends[0][0] <= tick or ends[0][1] != ends[0][2].admission):
-            _, admission, sequence = heapq.heappop(ends)
+            _, admission, sequence = heappop(ends)
             if admission == sequence.admission:
                 ended.append(sequence)
         return ended
@@ -68,14 +71,16 @@ class DecodeBatch:
 
     def blocks_between(self, tick: int, steps: int) -> int:
         """New blocks that `steps` steps from `tick` on need."""
-        cycles, rest = divmod(steps, self._block_size)
-        phase = tick % self._block_size
-        return cycles * self.size + sum(self._needs[phase : phase + rest])
+        if not self._counts_blocks:
+            return 0
+        size = self._block_size
+        phase, rest = tick % size, steps % size
+        return steps // size * self.size + sum(self._needs[phase : phase + rest])
 
     def affordable_steps(self, tick: int, steps: int, blocks: int) -> int:
         """The most steps, up to `steps`, from `tick` on that `blocks` new blocks suffice for."""
-        if (steps // self._block_size + 1) * self.size <= blocks:  # each sequence needs at most one block a cycle
-            return steps
+        if (steps // self._block_size + 1) * self.size <= blocks or not self._counts_blocks:
+            return steps  # each sequence needs one block a cycle
         cycles = min(steps // self._block_size, max(0, blocks // self.size - 1))
         taken, blocks = cycles * self._block_size, blocks - cycles * self.size
         while taken < steps and self.blocks_at(tick + taken) <= blocks:

@@ -39,7 +39,7 @@ class BlockPool:
         self.evicted = 0  # blocks, since the start
         self._runs: dict[int, Run] = {}
         self._unreferenced: OrderedDict[int, Run] = OrderedDict()  # oldest first
-        self._anonymous = -1  # keys of content that nothing can hit; they age like the rest
+        self._anonymous = -1  # key of the newest content that nothing can hit; it ages like the rest
 
     @property
     def available(self) -> int:
@@ -119,17 +119,23 @@ class BlockPool:
 
     def release(self, runs: Seq[Run], private_full: int, private_rest: int) -> None:
         """Gives everything back: deepest first. Full private blocks stay cached as content that nothing will hit again."""
+        assert private_full >= 0 <= private_rest, "a sequence gives back more than it took"
         self.free += private_rest
         if private_full:
-            self._anonymous -= 1
-            run = Run(self._anonymous)
-            run.blocks = private_full
-            self._unreferenced[run.key] = run
-            self.cached += private_full
+            self._age(private_full)
         for run in reversed(runs):
             run.references -= 1
             if run.references == 0:
                 self._retire(run)
+
+    def _age(self, blocks: int) -> None:
+        """Appends content that nothing can hit; what is next to its like in age joins it, which changes no eviction."""
+        newest = next(reversed(self._unreferenced.values()), None)
+        if newest is None or newest.key != self._anonymous:
+            self._anonymous -= 1
+            newest = self._unreferenced[self._anonymous] = Run(self._anonymous)
+        newest.blocks += blocks
+        self.cached += blocks
 
     def _retire(self, run: Run) -> None:
         if run.blocks:

@@ -1,8 +1,8 @@
 """One engine: a batcher, its memory, and a step clock that skips over steps in which nothing happens.
 
 A *stretch* is a number of steps whose duration grows linearly, because only the contexts grow: step i of it takes
-`first_ps + i * slope_ps`. A step with prefill is a stretch of one. Pure decoding runs to the next completion, block shortage
-or memory limit, unless an arrival, or a client that leaves, cuts it at the first step end strictly after.
+`first_ps + i * slope_ps`. A step with prefill is a stretch of one. Pure decoding runs to the next completion, block shortage,
+memory limit or change of noise, unless an arrival, somebody who leaves or a fault cuts it at the first step end strictly after.
 """
 
 from __future__ import annotations
@@ -12,40 +12,61 @@ from collections.abc import Callable
 
 from loadlab.record.request import Cause
 from loadlab.simulator.batching import Batcher
+from loadlab.simulator.draws import lognormal_factor
 from loadlab.simulator.sequence import Sequence, State
 from loadlab.simulator.sharding import KvCapacity
-from loadlab.simulator.spec import EngineLimits
-from loadlab.simulator.step_time import PS_PER_S, StepTimes, Work
-from loadlab.simulator.stretch_log import Stretch, StretchLog
+from loadlab.simulator.spec import Batching, EngineLimits
+from loadlab.simulator.step_time import StepTimes, Work
+from loadlab.simulator.stretch_log import StretchLog
+from loadlab.simulator.timeline import Timeline
+from loadlab.units import PS_PER_S
 
 NEVER_PS = 2**62
 WAKE_PS = 1  # an idle engine starts one picosecond after an arrival, so that simultaneous arrivals share its first step
+NOISE_TICKS = 64  # as many consecutive steps share a factor of step_noise_cv
+NOISE = 2  # what those draws are for: docs/simulator-model.md, Draws
 
 Emit = Callable[[Sequence], None]
 
 
 class Replica:
-    """An engine and its state at `end_ps`, when the stretch under way ends; NEVER_PS while idle.
+    """An engine, up or down; `ends[index]` says when the stretch under way ends, or when it is ready again: NEVER_PS while idle.
 
     `started` and `ended` are called with each sequence that gets its first token, or is over.
     """
 
     def __init__(
-        self, *, name: str, index: int, limits: EngineLimits, capacity: KvCapacity, times: StepTimes, started: Emit, ended: Emit
+        self,
+        *,
+        name: str,
+        index: int,
+        seed: int,
+        limits: EngineLimits,
+        capacity: KvCapacity,
+        times: StepTimes,
+        ends: list[int],
+        started: Emit,
+        ended: Emit,
     ) -> None:
         self.name = name
         self.index = index
         self.capacity = capacity
-        self.log = StretchLog()
-        self.batcher = Batcher(limits, capacity.num_blocks)
-        self.end_ps = NEVER_PS
-        self.is_down = False
+        self.log = StretchLog(_timeline(capacity))
+        self.batcher = Batcher(limits, capacity)
+        self.is_up = True
+        self.is_draining = False  # gets nothing new
         self.ooms = 0
+        self.reported_kv_used_blocks = 0  # what routers know: see docs/simulator-model.md, Orchestrator
+        self._ends = ends
         self._limits = limits
-        self._times = times
+        self._times = self._base_times = times
+        self._noise_cv = limits.step_noise_cv
+        self._seed = seed
         self._started = started
         self._ended = ended
         self._restart_ps = round(limits.restart_s * PS_PER_S)
+        self._is_static = limits.batching is Batching.STATIC
+        self._is_unbounded = capacity.num_blocks is None
         self._leaving: list[Sequence] = []
         self._start_ps = self._steps = self._first_ps = self._slope_ps = self._prefill_tokens = 0
 
@@ -65,25 +86,69 @@ class Replica:
 
     def enqueue(self, sequence: Sequence, at_ps: int) -> None:
         """A new sequence at the end of the line. The replica must be up."""
-        may_join = self.batcher.has_room
+        batcher = self.batcher
+        may_join = batcher.has_room
         sequence.replica = self.index
-        self.batcher.enqueue(sequence)
-        if self.end_ps == NEVER_PS:
+        batcher.enqueue(sequence)
+        if self._ends[self.index] == NEVER_PS:
             self._steps = 0
-            self.end_ps = at_ps + WAKE_PS
+            self._ends[self.index] = at_ps + WAKE_PS
         elif may_join:
             self._cut(at_ps)
 
     def leave(self, sequence: Sequence, cause: Cause, at_ps: int) -> None:
-        """Its client, or the orchestrator, gives up on a sequence. A running one goes on until the next step end."""
+        """Gives up on a sequence: it is over now. A running one holds its place until the next step end."""
         if sequence.state is State.WAITING:
             self.batcher.num_waiting -= 1
-            sequence.close(cause, at_ps)
-            self._ended(sequence)
         else:
-            sequence.cause, sequence.ended_ps = cause, at_ps
+            if sequence.state is State.DECODING:
+                self._emit_until(sequence, at_ps)
             self._leaving.append(sequence)
         self._cut(at_ps)  # a running one frees its place; behind a waiting one the next may fit
+        sequence.close(cause, at_ps)
+        self._ended(sequence)
+
+    def set_times(self, times: StepTimes, at_ps: int) -> None:
+        """Another speed, from the first step end strictly after `at_ps`."""
+        self._base_times = times
+        if self._steps:
+            self._cut(at_ps)
+        self._renew_times()
+
+    def die(self, cause: Cause, at_ps: int, ready_ps: int) -> None:
+        """The process is gone at `at_ps` with everything it had; it is back at `ready_ps`, with an empty cache."""
+        dead = self.batcher
+        for sequence in [*dead.running.values(), *dead.waiting]:
+            if sequence.state is State.ENDED:
+                continue
+            if sequence.state is State.DECODING:
+                self._emit_until(sequence, at_ps)
+            sequence.admission = 0
+            sequence.forget_blocks()
+            sequence.close(cause, at_ps)
+            self._ended(sequence)
+        steps = self._steps_done(at_ps)
+        if steps:
+            self._log(steps)
+        self.batcher = Batcher(self._limits, self.capacity, dead.tick)
+        self.batcher.preemptions, self.batcher.cached_tokens = dead.preemptions, dead.cached_tokens
+        self._leaving.clear()
+        self._steps = self.reported_kv_used_blocks = 0
+        self.stop(ready_ps if self.is_up else max(ready_ps, self._ends[self.index]))
+
+    def stop(self, ready_ps: int) -> None:
+        """Down until `ready_ps`. It must be empty."""
+        self.is_up = False
+        self._ends[self.index] = ready_ps
+
+    def _emit_until(self, sequence: Sequence, at_ps: int) -> None:
+        """Gives a decoding sequence the tokens of step ends up to `at_ps`."""
+        steps = self._steps_done(at_ps)
+        sequence.emit_until(self.batcher.tick + steps, self._start_ps + self._duration_ps(steps))
+
+    def _steps_done(self, at_ps: int) -> int:
+        """Steps of the stretch under way that have ended by `at_ps`."""
+        return min(self._steps, self._steps_until(at_ps) - 1) if self._steps else 0
 
     def _cut(self, at_ps: int) -> None:
         """Ends the stretch under way at its first step end strictly after `at_ps`."""
@@ -91,125 +156,132 @@ class Replica:
             steps = self._steps_until(at_ps)
             if steps < self._steps:
                 self._steps = steps
-                self.end_ps = self._start_ps + self._duration_ps(steps)
+                self._ends[self.index] = self._start_ps + self._duration_ps(steps)
 
     def _duration_ps(self, steps: int) -> int:
         return steps * self._first_ps + self._slope_ps * (steps * (steps - 1) // 2)
 
     def _steps_until(self, at_ps: int) -> int:
         """The fewest steps that end strictly after `at_ps`: a float root, mended to the exact integer."""
-        span, slope = at_ps - self._start_ps, self._slope_ps
+        span, slope, first = at_ps - self._start_ps, self._slope_ps, self._first_ps
         if slope == 0:
-            return span // self._first_ps + 1
-        linear = self._first_ps - slope / 2
+            return span // first + 1
+        linear = first - slope / 2
         steps = max(1, int((math.sqrt(linear * linear + 2.0 * slope * span) - linear) / slope))
-        while self._duration_ps(steps) <= span:
+        while steps * first + slope * (steps * (steps - 1) // 2) <= span:
             steps += 1
-        while steps > 1 and self._duration_ps(steps - 1) > span:
+        while steps > 1 and (steps - 1) * first + slope * ((steps - 1) * (steps - 2) // 2) > span:
             steps -= 1
         return steps
 
     # The end of a stretch
 
-    def step_end(self) -> None:
-        """Applies the stretch that ends at `end_ps` and starts the next one."""
-        now = self.end_ps
-        if self.is_down:
-            self.is_down = False
-            self.end_ps = NEVER_PS
-            return
+    def step_end(self) -> int:
+        """Applies the stretch that ends now and starts the next one; or is ready again. Returns now."""
+        now = self._ends[self.index]
+        if not self.is_up:
+            self.is_up = True
+            self._ends[self.index] = NEVER_PS
+            return now
         if self._steps:
             self._finish_stretch(now)
         self._start_stretch(now)
+        return now
 
     def _finish_stretch(self, now: int) -> None:
         batcher = self.batcher
-        tick, decoding = batcher.tick, batcher.decoding.size
-        completed = batcher.apply(self._steps)
-        self.log.append(
-            Stretch(
-                tick, self._steps, self._start_ps, self._first_ps, self._slope_ps,
-                len(batcher.running), batcher.num_waiting, self.kv_usage, self._prefill_tokens, decoding,
-            )
-        )  # fmt: skip
+        completed = self._log(self._steps)
         for sequence in completed:
-            if sequence.first_token_ps is None and sequence.cause is None and sequence.output_tokens:
+            if sequence.first_token_ps is None and sequence.output_tokens and sequence.state is not State.ENDED:
                 sequence.first_token_ps = now
                 self._started(sequence)
         if self._leaving:
-            self._let_leave(now)
+            for sequence in self._leaving:
+                batcher.retire(sequence)
+            self._leaving.clear()
         for sequence in batcher.decoding.pop_ended(batcher.tick):
-            sequence.last_token_ps = now if sequence.output_tokens else None
-            batcher.retire(sequence, sequence.end_tick - sequence.first_tick + 1)
+            sequence.emit_until(sequence.end_tick, now)
+            if self._is_static:
+                batcher.padding.append(sequence)
+            else:
+                batcher.retire(sequence)
             sequence.close(None, now)
             self._ended(sequence)
+        if self._is_static and len(batcher.padding) == len(batcher.running):
+            for sequence in batcher.padding:
+                batcher.retire(sequence)
+            batcher.padding.clear()
 
-    def _let_leave(self, now: int) -> None:
-        """The token of the step in which a client left came too late to count."""
-        before_last = now - self._first_ps - self._slope_ps * (self._steps - 1)
-        tick = self.batcher.tick
-        for sequence in self._leaving:
-            cause, at_ps = sequence.cause, sequence.ended_ps
-            assert at_ps is not None
-            received = tick - sequence.first_tick if sequence.state is State.DECODING else 0
-            if received:
-                sequence.last_token_ps = before_last
-            self.batcher.retire(sequence, received)
-            sequence.close(cause, at_ps)
-            self._ended(sequence)
-        self._leaving.clear()
+    def _log(self, steps: int) -> list[Sequence]:
+        """Applies `steps` steps to the batch and logs them. Returns the sequences whose prefill that completed."""
+        batcher = self.batcher
+        tick, decoding = batcher.tick, batcher.decoding.size
+        completed = batcher.apply(steps)
+        used = batcher.kv_tokens if self._is_unbounded else batcher.pool.num_blocks - batcher.pool.free - batcher.pool.cached
+        self.log.append(
+            tick, steps, self._start_ps, self._first_ps, self._slope_ps,
+            len(batcher.running), batcher.num_waiting, used, batcher.kv_tokens, self._prefill_tokens, decoding,
+        )  # fmt: skip
+        return completed
 
     # The start of a stretch
 
     def _start_stretch(self, now: int) -> None:
         self._start_ps = now
         batcher = self.batcher
+        if self._noise_cv and batcher.tick % NOISE_TICKS == 0:
+            self._renew_times()
         work = batcher.schedule(now)
+        self.reported_kv_used_blocks = batcher.pool.used
         if work is not None:
             self._start_mixed_step(work)
         elif batcher.running:
             self._start_decoding()
         else:
-            self.end_ps = NEVER_PS
+            self._steps = 0
+            self._ends[self.index] = NEVER_PS
+
+    def _renew_times(self) -> None:
+        self._times = self._base_times
+        if self._noise_cv:
+            block = self.batcher.tick // NOISE_TICKS
+            self._times = self._base_times.scaled(lognormal_factor(self._noise_cv, self._seed, NOISE, self.index, block))
 
     def _start_mixed_step(self, work: Work) -> None:
-        batcher = self.batcher
-        decoding = batcher.decoding
+        decoding, times = self.batcher.decoding, self._times
         tokens = decoding.size + work.tokens
-        if self.capacity.is_out_of_memory(tokens, batcher.kv_tokens + tokens):
+        if self.capacity.is_out_of_memory(tokens, self.batcher.kv_tokens + tokens if self._is_unbounded else 0):
             self._run_out_of_memory()
             return
         self._steps, self._slope_ps, self._prefill_tokens = 1, 0, work.tokens
-        self._first_ps = self._times.mixed_ps(decoding.size, work) + self._times.kv_ps * decoding.kv_tokens
-        self.end_ps = self._start_ps + self._first_ps
+        self._first_ps = first_ps = times.mixed_ps(decoding.size, work) + times.kv_ps * decoding.kv_tokens
+        self._ends[self.index] = self._start_ps + first_ps
 
     def _start_decoding(self) -> None:
-        decoding = self.batcher.decoding
-        steps = self.batcher.steps_until_change()
-        if self.capacity.num_blocks is None:
-            steps = min(steps, (self.capacity.kv_tokens_before_oom(decoding.size) - decoding.kv_tokens) // decoding.size)
+        batcher, times = self.batcher, self._times
+        decoding = batcher.decoding
+        size = decoding.size
+        steps = batcher.steps_until_change()
+        if self._is_unbounded:
+            steps = min(steps, (self.capacity.kv_tokens_before_oom(size) - decoding.kv_tokens) // size)
             if steps < 1:
                 self._run_out_of_memory()
                 return
-        self._steps, self._prefill_tokens = steps, 0
-        self._slope_ps = self._times.kv_ps * decoding.size
-        self._first_ps = self._times.decode_ps(decoding.size) + self._times.kv_ps * decoding.kv_tokens
-        self.end_ps = self._start_ps + self._duration_ps(steps)
+        if self._noise_cv:
+            steps = min(steps, NOISE_TICKS - batcher.tick % NOISE_TICKS)
+        self._prefill_tokens = 0
+        self._steps = steps
+        self._slope_ps = slope = times.kv_ps * size
+        self._first_ps = first = times.decode_ps(size) + times.kv_ps * decoding.kv_tokens
+        self._ends[self.index] = self._start_ps + steps * first + slope * (steps * (steps - 1) // 2)
 
     def _run_out_of_memory(self) -> None:
-        """The process dies with everything it had, and is back after a restart with an empty cache."""
-        now, dead = self._start_ps, self.batcher
         self.ooms += 1
-        for sequence in [*dead.running.values(), *(s for s in dead.waiting if s.state is State.WAITING)]:
-            if sequence.state is State.DECODING:
-                sequence.last_token_ps = now
-                sequence.close_piece(dead.tick - sequence.first_tick + 1)
-            sequence.admission = 0
-            sequence.forget_blocks()
-            sequence.close(Cause.OOM_REPORTED, now)
-            self._ended(sequence)
-        self.batcher = Batcher(self._limits, self.capacity.num_blocks)
-        self.batcher.tick, self.batcher.preemptions = dead.tick, dead.preemptions
-        self.is_down = True
         self._steps = 0
-        self.end_ps = now + self._restart_ps
+        self.die(Cause.OOM_REPORTED, self._start_ps, self._start_ps + self._restart_ps)
+
+
+def _timeline(capacity: KvCapacity) -> Timeline:
+    if capacity.num_blocks is None:
+        return Timeline(capacity.memory_left_bytes / capacity.kv_bytes_per_token, None)
+    return Timeline(capacity.num_blocks, capacity.block_size_tokens)

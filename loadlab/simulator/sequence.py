@@ -18,11 +18,11 @@ class State(IntEnum):
 
 
 class Sequence:
-    """One request and its progress. The upper fields are the caller's, the lower ones the replica's.
+    """One request and its progress. The first fields are the caller's, the others the simulator's.
 
-    Times are picoseconds since the cluster's start. Token i of a piece came at the end of engine step `first_tick + i`;
-    a preempted sequence has several pieces. `prefix` is the part of its prompt that others may share, and `answer` its answer
-    where a later prompt may carry it; the orchestrator turns both into keys (kv_cache.prefix_path).
+    Times are picoseconds since the cluster's start. Its tokens came in `pieces`, (replica, first tick, last tick): one token at
+    each tick of a replica. `prefix` is the part of its prompt that others may share, and `answer` its answer where a later
+    prompt may carry it; the pool turns both into keys (kv_cache.prefix_path).
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class Sequence:
         "cause",
         "chunk",
         "computed",
+        "context_base",
         "deadline_ps",
         "end_tick",
         "ended_ps",
@@ -41,21 +42,26 @@ class Sequence:
         "first_token_ps",
         "generated",
         "image_tokens",
+        "is_resident",
         "last_token_ps",
         "model",
         "output_tokens",
+        "parent",
         "path",
         "phase",
         "pieces",
         "preemptions",
         "prefix",
         "prompt_tokens",
+        "region",
         "replica",
         "runs",
         "seq",
         "shared_blocks",
         "state",
-    )  # fmt: skip
+        "tier",
+        "traffic_class",
+    )
 
     def __init__(
         self,
@@ -68,8 +74,16 @@ class Sequence:
         prefix: tuple[Piece, ...] = (),
         answer: Piece | None = None,
         deadline_ps: int | None = None,
+        traffic_class: str | None = None,
+        tier: str | None = None,
+        region: str | None = None,
+        parent: Sequence | None = None,
     ) -> None:
-        """`prompt_tokens` (at least one) counts image tokens too; `output_tokens` is how many it will generate, none for an embedding."""
+        """`prompt_tokens` (at least one) counts image tokens too; `output_tokens` is how many it will generate, none for an embedding.
+
+        `parent` is the request on whose behalf this one runs: a prompt computed elsewhere, a tier of a cascade.
+        """
+        assert prompt_tokens > 0, "a prompt has at least one token"
         self.seq = seq
         self.model = model
         self.prompt_tokens = prompt_tokens
@@ -78,21 +92,27 @@ class Sequence:
         self.prefix = prefix
         self.answer = answer
         self.deadline_ps = deadline_ps
+        self.traffic_class = traffic_class
+        self.tier = tier
+        self.region = region
+        self.parent = parent
         self.arrival_ps = 0
-        self.path: tuple[tuple[int, int], ...] = ()
-        self.answer_key: int | None = None
         self.state = State.WAITING
         self.replica: int | None = None
+        self.path: tuple[tuple[int, int], ...] = ()
+        self.answer_key: int | None = None
         self.runs: list[Run] = []
         self.shared_blocks = 0  # of its prefix, held by reference
         self.computed = 0  # tokens whose KV exists, while prefilling
         self.chunk = 0  # tokens being prefilled in the current step
-        self.generated = 0  # tokens emitted before the current piece
+        self.is_resident = False  # its prompt's KV came from another pool
+        self.generated = 0  # tokens emitted before the current piece, or in all once it has ended
         self.admission = 0  # which admission this is, over the whole replica; 0 while not running
         self.first_tick = 0
         self.end_tick = 0
+        self.context_base = 0  # context at tick T is context_base + T, while decoding
         self.phase = 0  # tick modulo block size at which it needs a new block
-        self.pieces: list[tuple[int, int]] = []  # (first tick, last tick), closed
+        self.pieces: list[tuple[int, int, int]] = []
         self.cached_tokens = 0
         self.preemptions = 0
         self.first_token_ps: int | None = None
@@ -110,11 +130,13 @@ class Sequence:
         """OK, or what its cause belongs to."""
         return Outcome.OK if self.cause is None else OUTCOME_OF[self.cause]
 
-    def close_piece(self, received_tokens: int) -> None:
-        """Counts the tokens of the current piece that were received, and remembers their ticks."""
-        if received_tokens:
-            self.pieces.append((self.first_tick, self.first_tick + received_tokens - 1))
-            self.generated += received_tokens
+    def emit_until(self, tick: int, at_ps: int) -> None:
+        """Counts the tokens of the current piece up to `tick`, reached at `at_ps`, and closes the piece. None if it has none yet."""
+        if tick >= self.first_tick:
+            assert self.replica is not None
+            self.pieces.append((self.replica, self.first_tick, tick))
+            self.generated += tick - self.first_tick + 1
+            self.last_token_ps = at_ps
 
     def forget_blocks(self) -> None:
         """After the pool has them back."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from loadlab.catalog.specs import BF16_BYTES, BYTES_PER_WEIGHT, GpuSpec, LinkSpec, ModelSpec, find, gpus, links, models
 from loadlab.errors import InputError
 from loadlab.simulator.spec import Allocation, EngineLimits, PlainConstants, PoolSpec, ShardedModel
-from loadlab.units import GIB, format_bytes
+from loadlab.units import GIB, PS_PER_S, format_bytes
 
 # What a process holds before any tensor: CUDA context, NCCL buffers, allocator slack (0.5 to 0.7 GiB on Turing to Hopper).
 CONTEXT_BYTES = 0.6 * GIB
@@ -52,15 +52,12 @@ def shard(hardware: ShardedModel) -> Shard:
     """The part of each GPU. Raises InputError if a catalogue name is unknown or the heads cannot be split evenly."""
     model = find(models(), hardware.model, what="model")
     gpu = find(gpus(), hardware.gpu, what="gpu")
-    link = None if hardware.link is None else find(links(), hardware.link, what="link")
     tp = hardware.tensor_parallel
-    if model.heads % tp or (link is not None and tp > max(link.group_sizes)):
-        allowed = [n for n in (1, 2, 4, 8) if model.heads % n == 0]
-        raise InputError(f"tensor_parallel = {tp} cannot split {model.heads} heads; allowed: {', '.join(map(str, allowed))}")
-    weights = model.layers * model.layer_parameters * BYTES_PER_WEIGHT[hardware.quantisation]
-    weights += model.embedding_parameters * BF16_BYTES
-    vision = 0.0 if model.vision is None else model.vision.parameters * BF16_BYTES
-    kv_heads = max(1, model.kv_heads // tp)  # fewer KV heads than GPUs: they are copied
+    link_name = hardware.node_link if tp > hardware.gpus_per_node else hardware.link  # a group that spans nodes goes at their pace
+    link = None if link_name is None else find(links(), link_name, what="link")
+    _check_split(hardware, model, gpu, link)
+    weights, vision = _weights_bytes(hardware, model)
+    kv_heads = max(1, model.kv_heads // tp)
     return Shard(
         gpu=gpu,
         model=model,
@@ -70,6 +67,30 @@ def shard(hardware: ShardedModel) -> Shard:
         kv_bytes_per_token=2.0 * model.layers * kv_heads * model.head_dim * BF16_BYTES,
         activation_bytes_per_token=_activation_bytes_per_token(model, tp),
     )
+
+
+def _check_split(hardware: ShardedModel, model: ModelSpec, gpu: GpuSpec, link: LinkSpec | None) -> None:
+    """Raises InputError where this GPU cannot compute with these weights, or this group cannot hold this model's heads evenly."""
+    if hardware.quantisation not in gpu.formats:
+        raise InputError(f"quantisation = {hardware.quantisation} has no kernels on {hardware.gpu}; it has: {', '.join(gpu.formats)}")
+    tp, largest = hardware.tensor_parallel, 1 if link is None else max(link.group_sizes)
+    if not _splits(model, tp):
+        allowed = ", ".join(str(n) for n in (1, 2, 4, 8) if _splits(model, n))
+        heads = f"{model.heads} heads and {model.kv_heads} KV heads"
+        raise InputError(f"tensor_parallel = {tp} cannot split {heads} evenly; allowed: {allowed}")
+    if tp > largest:
+        raise InputError(f"tensor_parallel = {tp} must be at most {largest}, the largest group that its link is known for")
+
+
+def _splits(model: ModelSpec, tp: int) -> bool:
+    """Whole heads on each GPU; KV heads split evenly, or are copied evenly where there are fewer than GPUs."""
+    return model.heads % tp == 0 and (model.kv_heads % tp == 0 or tp % model.kv_heads == 0)
+
+
+def _weights_bytes(hardware: ShardedModel, model: ModelSpec) -> tuple[float, float]:
+    """Bytes of the language model, which is split, and of the vision encoder, which each GPU has whole."""
+    weights = model.layers * model.layer_parameters * BYTES_PER_WEIGHT[hardware.quantisation] + model.embedding_parameters * BF16_BYTES
+    return weights, 0.0 if model.vision is None else model.vision.parameters * BF16_BYTES
 
 
 def _activation_bytes_per_token(model: ModelSpec, tp: int) -> float:
@@ -85,7 +106,7 @@ def kv_capacity(pool: PoolSpec, source: str, key: str) -> KvCapacity:
     hardware, engine = pool.hardware, pool.engine
     if isinstance(hardware, PlainConstants):
         return KvCapacity(
-            num_blocks=max(1, hardware.kv_tokens // engine.block_size_tokens) if engine.allocation is Allocation.PAGED else None,
+            num_blocks=max(1, hardware.kv_tokens // engine.block_size_tokens) if engine.allocation is not Allocation.UNBOUNDED else None,
             block_size_tokens=engine.block_size_tokens,
             context_tokens=engine.max_context_tokens or hardware.context_tokens,
             memory_left_bytes=float(hardware.kv_tokens),  # in these units a KV token is one byte and an activation none
@@ -101,10 +122,10 @@ def kv_capacity(pool: PoolSpec, source: str, key: str) -> KvCapacity:
     num_blocks = int(for_kv // (part.kv_bytes_per_token * engine.block_size_tokens))
     if num_blocks * engine.block_size_tokens < MIN_KV_TOKENS:
         raise InputError(_does_not_fit(hardware, part, offered, for_kv), source=source, key=f"{key}.hardware")
-    is_paged = engine.allocation is Allocation.PAGED
-    reserved = num_blocks * engine.block_size_tokens * part.kv_bytes_per_token if is_paged else 0.0
+    has_pool = engine.allocation is not Allocation.UNBOUNDED
+    reserved = num_blocks * engine.block_size_tokens * part.kv_bytes_per_token if has_pool else 0.0
     return KvCapacity(
-        num_blocks=num_blocks if is_paged else None,
+        num_blocks=num_blocks if has_pool else None,
         block_size_tokens=engine.block_size_tokens,
         context_tokens=_context_tokens(part.model, engine, source, key),
         memory_left_bytes=part.gpu.memory_bytes - part.weights_bytes - CONTEXT_BYTES - reserved,
@@ -136,9 +157,16 @@ def _does_not_fit(hardware: ShardedModel, part: Shard, offered: float, for_kv: f
 def _what_would_fit(hardware: ShardedModel) -> str:
     """The smallest tensor-parallel degree of the same GPU that holds weights and overhead at 90 % of memory, in words."""
     model, gpu = find(models(), hardware.model, what="model"), find(gpus(), hardware.gpu, what="gpu")
-    weights = model.layers * model.layer_parameters * BYTES_PER_WEIGHT[hardware.quantisation] + model.embedding_parameters * BF16_BYTES
-    vision = 0.0 if model.vision is None else model.vision.parameters * BF16_BYTES
+    weights, vision = _weights_bytes(hardware, model)
     for tp in (1, 2, 4, 8):
-        if model.heads % tp == 0 and weights / tp + vision + hardware.overhead_bytes < 0.9 * gpu.memory_bytes:
+        if _splits(model, tp) and weights / tp + vision + hardware.overhead_bytes < 0.9 * gpu.memory_bytes:
             return f"tensor_parallel = {tp} would hold it at gpu_memory_utilization = 0.9; so may a smaller quantisation"
     return "No group of up to 8 of these GPUs would hold it: take a larger GPU or a smaller quantisation"
+
+
+def kv_transfer_ps(pool: PoolSpec, prompt_tokens: int) -> int:
+    """Picoseconds for the KV of a prompt to come over `pool.transfer_link`: its latency, and each GPU's part over a link of its own."""
+    assert pool.transfer_link is not None
+    link = find(links(), pool.transfer_link, what="link")
+    kv_bytes = 0.0 if isinstance(pool.hardware, PlainConstants) else shard(pool.hardware).kv_bytes_per_token
+    return round((link.all_reduce_latency_s[0] + prompt_tokens * kv_bytes / link.bus_bytes_per_s[0]) * PS_PER_S)

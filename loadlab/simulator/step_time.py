@@ -16,17 +16,15 @@ Formulas (sizes already divided by the tensor-parallel degree; Williams et al. 2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 from loadlab.catalog.specs import BF16_BYTES, BYTES_PER_WEIGHT
 from loadlab.simulator.sharding import Shard, shard
-from loadlab.simulator.spec import Hardware, PlainConstants, ShardedModel
+from loadlab.simulator.spec import Hardware, PlainConstants, ShardedModel, Speculation
+from loadlab.units import PS_PER_S
 
-PS_PER_S = 10**12
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Work(NamedTuple):
     """Prefill work of one step: `tokens` new tokens; `attention` = sum of s * (p + s/2) over chunks; prompts completed; image tokens."""
 
     tokens: int
@@ -35,46 +33,98 @@ class Work:
     image_tokens: int
 
 
-class StepTimes:
-    """Step times of one replica. `kv_ps` is picoseconds per KV token read; the other parts are tables by token count."""
+class StepTimes(Protocol):
+    """Step times of one replica, integer picoseconds: decode_ps or mixed_ps, plus kv_ps for each KV token that decodes read."""
 
-    def __init__(self, parts: RooflineParts | ConstantParts) -> None:
-        self._parts = parts
-        self.kv_ps = _ps(parts.kv_s())
-        self._decode_ps: list[int] = [0]
-        self._tokens_s: dict[int, float] = {}
-        self._head_s: dict[int, float] = {}
+    kv_ps: int
 
     def decode_ps(self, running: int) -> int:
         """A step of `running` decodes and no prefill, without its KV reads."""
-        table = self._decode_ps
-        while len(table) <= running:
-            n = len(table)
-            table.append(_ps(self._parts.tokens_s(n) + self._parts.head_s(n) + self._parts.decode_floor_s()))
-        return table[running]
 
     def mixed_ps(self, running: int, work: Work) -> int:
         """A step of `running` decodes and some prefill, without its KV reads."""
-        parts, tokens, rows = self._parts, running + work.tokens, running + work.completed
+
+    def scaled(self, factor: float) -> StepTimes:
+        """The same with every figure multiplied, then rounded."""
+
+
+class CompiledTimes:
+    """Step times from their parts, in tables filled on demand; with speculation as docs/simulator-model.md tells it."""
+
+    def __init__(self, parts: RooflineParts | ConstantParts, speculation: Speculation | None = None) -> None:
+        self._parts = parts
+        self._tokens_s: dict[int, float] = {}
+        self._head_s: dict[int, float] = {}
+        self._decode_ps: list[int] = [0]
+        self._verified = 1 if speculation is None else speculation.draft_tokens + 1  # tokens a step verifies for each sequence
+        self._per_token = 1.0 if speculation is None else 1 / speculation.tokens_per_step
+        self._drafting = 1.0 if speculation is None else 1 + speculation.draft_share
+        self.kv_ps = _ps(parts.kv_s() * self._per_token)
+
+    def decode_ps(self, running: int) -> int:
+        """See StepTimes."""
+        table = self._decode_ps
+        while len(table) <= running:
+            table.append(_ps(self._decode_s(len(table)) * self._drafting * self._per_token))
+        return table[running]
+
+    def _decode_s(self, running: int) -> float:
+        tokens = running * self._verified
+        return self._linear_s(tokens, tokens) + (self._parts.decode_floor_s() if running else 0.0)
+
+    def mixed_ps(self, running: int, work: Work) -> int:
+        """See StepTimes."""
+        tokens = running * self._verified
+        step_s = self._linear_s(tokens + work.tokens, tokens + work.completed) + self._parts.prefill_s(work)
+        if self._verified == 1:
+            return _ps(step_s + (self._parts.decode_floor_s() if running else 0.0))
+        return self.decode_ps(running) + _ps(step_s - (self._linear_s(tokens, tokens) if running else 0.0))
+
+    def _linear_s(self, tokens: int, rows: int) -> float:
         if tokens not in self._tokens_s:
-            self._tokens_s[tokens] = parts.tokens_s(tokens)
+            self._tokens_s[tokens] = self._parts.tokens_s(tokens)
         if rows not in self._head_s:
-            self._head_s[rows] = parts.head_s(rows)
-        seconds = self._tokens_s[tokens] + self._head_s[rows] + parts.prefill_s(work)
-        return _ps(seconds + (parts.decode_floor_s() if running else 0.0))
+            self._head_s[rows] = self._parts.head_s(rows)
+        return self._tokens_s[tokens] + self._head_s[rows]
+
+    def scaled(self, factor: float) -> StepTimes:
+        """See StepTimes."""
+        return ScaledTimes(self, factor)
+
+
+class ScaledTimes:
+    """Other step times, each multiplied by a factor and rounded."""
+
+    def __init__(self, base: StepTimes, factor: float) -> None:
+        self._base = base
+        self._factor = factor
+        self.kv_ps = round(base.kv_ps * factor)
+
+    def decode_ps(self, running: int) -> int:
+        """See StepTimes."""
+        return round(self._base.decode_ps(running) * self._factor)
+
+    def mixed_ps(self, running: int, work: Work) -> int:
+        """See StepTimes."""
+        return round(self._base.mixed_ps(running, work) * self._factor)
+
+    def scaled(self, factor: float) -> StepTimes:
+        """See StepTimes."""
+        return ScaledTimes(self, factor)
 
 
 def _ps(seconds: float) -> int:
     return round(seconds * PS_PER_S)
 
 
-def compile_step_times(hardware: Hardware) -> StepTimes:
-    """The step times of one replica on `hardware`."""
+def compile_step_times(hardware: Hardware, gpu_speed: float = 1.0, link_speed: float = 1.0) -> StepTimes:
+    """The step times of one replica on `hardware`, whose slowest GPU and links run at these shares of their own speed."""
     match hardware:
         case ShardedModel():
-            return StepTimes(RooflineParts(hardware=hardware, part=shard(hardware)))
+            parts = RooflineParts(hardware=hardware, part=shard(hardware), gpu_speed=gpu_speed, link_speed=link_speed)
+            return CompiledTimes(parts, hardware.speculation)
         case PlainConstants():
-            return StepTimes(ConstantParts(constants=hardware))
+            return CompiledTimes(ConstantParts(constants=hardware, gpu_speed=gpu_speed))
         case _:
             assert_never(hardware)
 
@@ -84,14 +134,15 @@ class ConstantParts:
     """The parts of a step in plain constants."""
 
     constants: PlainConstants
+    gpu_speed: float = 1.0
 
     def tokens_s(self, _tokens: int) -> float:
         """What every step costs, whatever its tokens."""
-        return self.constants.step_s
+        return self.constants.step_s / self.gpu_speed
 
     def head_s(self, rows: int) -> float:
         """Rows that yield a token: decodes, and prompts that complete."""
-        return self.constants.per_decode_s * rows
+        return self.constants.per_decode_s * rows / self.gpu_speed
 
     def decode_floor_s(self) -> float:
         """Attention floor of a step with decodes: part of the base."""
@@ -99,11 +150,11 @@ class ConstantParts:
 
     def prefill_s(self, work: Work) -> float:
         """Prefill tokens, an image's like any other."""
-        return self.constants.per_prefill_token_s * work.tokens
+        return self.constants.per_prefill_token_s * work.tokens / self.gpu_speed
 
     def kv_s(self) -> float:
         """Reading one KV token."""
-        return self.constants.per_kv_token_s
+        return self.constants.per_kv_token_s / self.gpu_speed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +163,8 @@ class RooflineParts:
 
     hardware: ShardedModel
     part: Shard
+    gpu_speed: float = 1.0  # of the slowest GPU of the group: the others wait for it
+    link_speed: float = 1.0
 
     def gemm_s(self, m: int, n: float, k: float, weight_bytes: float) -> float:
         """One matrix product of m tokens by an n-by-k weight."""
@@ -120,7 +173,7 @@ class RooflineParts:
         traffic = weight_bytes * n * k + BF16_BYTES * m * (n + k)
         memory = traffic / (gpu.weight_read_efficiency * gpu.memory_bytes_per_s)
         p = gpu.roofline_sharpness
-        return float((compute**p + memory**p) ** (1 / p)) + gpu.gemm_floor_s
+        return (float((compute**p + memory**p) ** (1 / p)) + gpu.gemm_floor_s) / self.gpu_speed
 
     def tokens_s(self, tokens: int) -> float:
         """Linear layers, all-reduces and elementwise kernels of a step of `tokens` tokens, and the host's share."""
@@ -134,7 +187,7 @@ class RooflineParts:
         )
         layer = sum(self.gemm_s(tokens, n, k, bytes_per_weight) for n, k in shapes)
         if self.part.link is not None:
-            layer += 2 * self.part.link.all_reduce_s(tokens * model.hidden * BF16_BYTES, tp)
+            layer += 2 * self.part.link.all_reduce_s(tokens * model.hidden * BF16_BYTES, tp) / self.link_speed
         return model.layers * layer * (1 + self.part.gpu.elementwise_share) + self.hardware.host_s
 
     def head_s(self, rows: int) -> float:
@@ -144,7 +197,7 @@ class RooflineParts:
 
     def decode_floor_s(self) -> float:
         """Launch and reduction of decode attention, whatever its KV."""
-        return self.part.model.layers * self.part.gpu.decode_attention_floor_s
+        return self.part.model.layers * self.part.gpu.decode_attention_floor_s / self.gpu_speed
 
     def prefill_s(self, work: Work) -> float:
         """Attention of the prefill chunks, and the image encoder: 2 FLOPs a parameter and patch."""
@@ -155,9 +208,9 @@ class RooflineParts:
         if model.vision is not None and work.image_tokens:
             encoder_flops = 2 * model.vision.parameters * model.vision.patches_per_token * work.image_tokens
             encoder = encoder_flops / (gpu.matmul_efficiency * gpu.matmul_flops_per_s)
-        return model.layers * attention + encoder
+        return (model.layers * attention + encoder) / self.gpu_speed
 
     def kv_s(self) -> float:
         """Reading the KV of one context token in all layers."""
         gpu = self.part.gpu
-        return self.part.kv_bytes_per_token / (gpu.kv_read_efficiency * gpu.memory_bytes_per_s)
+        return self.part.kv_bytes_per_token / (gpu.kv_read_efficiency * gpu.memory_bytes_per_s * self.gpu_speed)

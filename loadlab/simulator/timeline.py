@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from loadlab.simulator.stretch_log import Stretch
-
+IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+
+# A stretch: `steps` engine steps from `tick` on; step i of them takes first_ps + i * slope_ps. Counts as during it; KV in use (blocks,
+# or tokens where there are no blocks) and the tokens that sequences hold as at its end.
+COLUMNS = (
+    "tick", "steps", "start_ps", "first_ps", "slope_ps",
+    "running", "waiting", "kv_used", "kv_tokens", "prefill_tokens", "decoding",
+)  # fmt: skip
+KEPT = 5  # the first columns tell token times
 
 MAX_BINS = 512
 FIRST_WIDTH_S = 1.0
 S_PER_PS = 1e-12
 
 # Rows of the table of integrals over each bin.
-BUSY, RUNNING, WAITING, KV, PREFILL, DECODE, PREEMPTED, OOM, CACHED = range(9)
+BUSY, RUNNING, WAITING, KV, HELD, PREFILL, DECODE, PREEMPTED, OOM, CACHED = range(10)
+MEANS = 5  # the first rows are divided by the width of the bin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineBin:
-    """[t_s, t_s + dt_s) of one replica: time means, the peak of KV use over the stretches that touch it, and counts."""
+    """[t_s, t_s + dt_s) of one replica: time means, the peak of KV use over the stretches that touch it, and counts.
+
+    `kv_fragmentation` is the share of the KV memory in use that holds no token; None where nothing is reserved.
+    """
 
     t_s: float
     dt_s: float
@@ -33,6 +41,7 @@ class TimelineBin:
     waiting: float
     kv_usage: float
     kv_usage_max: float
+    kv_fragmentation: float | None
     prefill_tokens: int
     decode_tokens: int
     preemptions: int
@@ -43,20 +52,22 @@ class TimelineBin:
 class Timeline:
     """Bins of equal width from time zero. Integrals are exact: a stretch that spans bins is split at their edges."""
 
-    def __init__(self) -> None:
+    def __init__(self, kv_capacity: float, tokens_per_block: int | None) -> None:
+        """`kv_capacity`: what KV use counts, blocks or tokens, at its fullest; `tokens_per_block` None where nothing is reserved."""
         self.width_s = FIRST_WIDTH_S
-        self._sums: FloatArray = np.zeros((9, MAX_BINS))
+        self._kv_capacity = kv_capacity
+        self._tokens_per_block = tokens_per_block
+        self._sums: FloatArray = np.zeros((CACHED + 1, MAX_BINS))
         self._kv_max: FloatArray = np.zeros(MAX_BINS)
         self._end_s = 0.0
 
-    def add(self, stretches: Seq[Stretch]) -> None:
-        """Stretches in order of time, each once."""
-        table = np.array(stretches, dtype=np.float64)
-        steps, start, first, slope, running, waiting, kv, prefill, decoding = table[:, 1:].T
+    def add(self, stretches: IntArray) -> None:
+        """Rows of COLUMNS in order of time, each once."""
+        steps, start, first, slope, running, waiting, kv, held, prefill, decoding = stretches[:, 1:].T.astype(np.float64)
         start_s = start * S_PER_PS
         length_s = (steps * first + slope * steps * (steps - 1) / 2) * S_PER_PS
         self._reach(float(start_s[-1] + length_s[-1]))
-        rates = np.stack([np.ones_like(kv), running, waiting, kv, prefill / length_s, decoding * steps / length_s])
+        rates = np.stack([np.ones_like(kv), running, waiting, kv, held, prefill / length_s, decoding * steps / length_s])
         self._sums[: len(rates)] += self._integrals(start_s, length_s, rates)
         first_bin, last_bin = ((t / self.width_s).astype(int) for t in (start_s, start_s + length_s))
         for offset in range(int((last_bin - first_bin).max()) + 1):  # a stretch counts in every bin that it touches
@@ -79,14 +90,14 @@ class Timeline:
     def _reach(self, end_s: float) -> None:
         self._end_s = max(self._end_s, end_s)
         while end_s >= self.width_s * MAX_BINS:
-            self._sums = np.concatenate([self._sums[:, ::2] + self._sums[:, 1::2], np.zeros((9, MAX_BINS // 2))], axis=1)
+            self._sums = np.concatenate([self._sums[:, ::2] + self._sums[:, 1::2], np.zeros((CACHED + 1, MAX_BINS // 2))], axis=1)
             self._kv_max = np.concatenate([np.maximum(self._kv_max[::2], self._kv_max[1::2]), np.zeros(MAX_BINS // 2)])
             self.width_s *= 2
 
     def bins(self) -> list[TimelineBin]:
         """Every bin up to the last event."""
         used = min(MAX_BINS, int(self._end_s / self.width_s) + 1)
-        means = self._sums[:4, :used] / self.width_s
+        means = self._sums[:MEANS, :used] / self.width_s
         sums = np.diff(np.rint(np.cumsum(self._sums[:, :used], axis=1)), axis=1, prepend=0.0)  # whole tokens, none lost at an edge
         return [
             TimelineBin(
@@ -95,8 +106,9 @@ class Timeline:
                 gpu_busy=float(means[BUSY, i]),
                 running=float(means[RUNNING, i]),
                 waiting=float(means[WAITING, i]),
-                kv_usage=float(means[KV, i]),
-                kv_usage_max=float(self._kv_max[i]),
+                kv_usage=float(means[KV, i]) / self._kv_capacity,
+                kv_usage_max=float(self._kv_max[i]) / self._kv_capacity,
+                kv_fragmentation=self._fragmentation(float(means[KV, i]), float(means[HELD, i])),
                 prefill_tokens=int(sums[PREFILL, i]),
                 decode_tokens=int(sums[DECODE, i]),
                 preemptions=int(sums[PREEMPTED, i]),
@@ -105,3 +117,9 @@ class Timeline:
             )
             for i in range(used)
         ]
+
+    def _fragmentation(self, blocks: float, tokens: float) -> float | None:
+        """Shared blocks hold the tokens of several sequences, so the share is at least, not exactly, what holds nothing."""
+        if self._tokens_per_block is None or blocks == 0:
+            return None
+        return max(0.0, 1 - tokens / (blocks * self._tokens_per_block))

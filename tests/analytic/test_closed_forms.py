@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from loadlab.simulator.step_time import PS_PER_S
+from loadlab.units import PS_PER_S
 from tests.simulator.build import drive, make_cluster, request
 
 BATCHES = 40

@@ -9,7 +9,7 @@ from loadlab.simulator.cluster import EventKind, SimulatedCluster
 from loadlab.simulator.replica import NEVER_PS
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.spec import ClusterSpec, EngineLimits, PlainConstants, PoolSpec
-from loadlab.simulator.step_time import PS_PER_S
+from loadlab.units import PS_PER_S
 
 
 def make_cluster(

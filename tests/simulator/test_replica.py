@@ -5,6 +5,7 @@ import pytest
 from loadlab.record.request import Cause, Outcome
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.sequence import Sequence
+from loadlab.simulator.spec import Allocation, Router
 from tests.simulator.build import drive, make_cluster, request, seconds
 
 
@@ -80,16 +81,22 @@ def test_when_blocks_run_out_the_newest_is_preempted_and_recomputed() -> None:
     assert seconds(old.ended_ps) == 8.0
     # Both decode a token at 1 s; at 1 s each needs a third block and one is left, so the newer one gives way until 8 s.
     assert seconds(new.first_token_ps) == 1.0
-    assert new.pieces == [(1, 1), (9, 11)]
+    assert new.pieces == [(0, 1, 1), (0, 9, 11)]
     assert held(cluster) == (0, 0, 0, 0)
 
 
 def test_nobody_is_admitted_in_a_step_that_preempted() -> None:
-    """The preempted sequence's blocks are free at once, and a small one in line could take them: it must wait a step."""
-    cluster = make_cluster(kv_tokens=24)
-    done = drive(cluster, [(0.0, request(0, 8, 9)), (0.0, request(1, 12, 9)), (0.5, request(2, 4, 1))])
-    assert done[1].preemptions == 1
-    assert seconds(done[2].first_token_ps) > 2.0
+    """Two sequences outgrow four blocks. A chunk of the preempted one, two tokens, would fit at once; it has to wait a step."""
+    cluster = make_cluster(kv_tokens=16, limits={"max_batched_tokens": 3, "max_running": 2})
+    for i in range(2):
+        cluster.submit(request(i, 4, 9), 0)
+    batcher = cluster.replicas[0].batcher
+    while not batcher.preemptions:
+        cluster.advance_to(cluster.next_event_ps())
+    assert (len(batcher.running), batcher.num_waiting) == (1, 1)
+    assert batcher.pool.available >= 1
+    cluster.advance_to(cluster.next_event_ps())
+    assert (len(batcher.running), batcher.num_waiting, batcher.preemptions) == (2, 0, 1)
 
 
 def test_a_client_that_leaves_while_waiting_is_gone_at_once() -> None:
@@ -124,7 +131,7 @@ def test_when_a_waiting_client_leaves_the_next_one_that_fits_gets_in() -> None:
 
 
 def test_unbounded_allocation_dies_of_memory_fails_what_it_held_and_comes_back() -> None:
-    cluster = make_cluster(kv_tokens=30, limits={"allocation": "unbounded", "restart_s": 10.0})
+    cluster = make_cluster(kv_tokens=30, limits={"allocation": Allocation.UNBOUNDED, "prefix_caching": False, "restart_s": 10.0})
     doomed, waiting_for_restart = drive(cluster, [(0.0, request(0, 20, 30)), (25.0, request(1, 4, 2))])
     assert (doomed.outcome, doomed.cause) == (Outcome.OOM, Cause.OOM_REPORTED)
     assert seconds(doomed.ended_ps) == 11.0  # 20 tokens of prompt and 10 of answer are 30
@@ -134,7 +141,7 @@ def test_unbounded_allocation_dies_of_memory_fails_what_it_held_and_comes_back()
 
 
 def test_a_replica_that_restarts_refuses() -> None:
-    cluster = make_cluster(kv_tokens=30, limits={"allocation": "unbounded", "restart_s": 10.0})
+    cluster = make_cluster(kv_tokens=30, limits={"allocation": Allocation.UNBOUNDED, "prefix_caching": False, "restart_s": 10.0})
     _, refused = drive(cluster, [(0.0, request(0, 20, 30)), (15.0, request(1, 4, 2))])
     assert (refused.outcome, refused.cause) == (Outcome.REJECTED, Cause.NO_REPLICA)
 
@@ -211,6 +218,17 @@ def test_load_goes_to_the_replica_with_the_least_outstanding() -> None:
 
 
 def test_round_robin_takes_turns() -> None:
-    cluster = make_cluster(replicas=3, pool={"router": "round-robin"})
+    cluster = make_cluster(replicas=3, pool={"router": Router.ROUND_ROBIN})
     done = drive(cluster, [(float(i), request(i, 4, 30)) for i in range(6)])
     assert [s.replica for s in done] == [0, 1, 2, 0, 1, 2]
+
+
+def test_leaving_while_a_cached_prompts_last_block_is_computed_anew_gives_back_what_was_held() -> None:
+    """Two blocks of four are cached and shared; of the second, three tokens are computed when the client leaves."""
+    cluster = make_cluster(limits={"max_batched_tokens": 3, "max_running": 3})
+    whole = request(0, 8, 1, prefix=((7, 8),))
+    leaver = request(1, 8, 1, prefix=((7, 8),), deadline_s=100.5)
+    drive(cluster, [(0.0, whole), (100.0, leaver)])
+    pool = cluster.replicas[0].batcher.pool
+    assert leaver.cause is Cause.DEADLINE
+    assert (pool.free, pool.cached, pool.used) == (62, 2, 0)

@@ -5,12 +5,12 @@ import pytest
 from loadlab.catalog.specs import Quantisation
 from loadlab.errors import InputError
 from loadlab.simulator.sharding import CONTEXT_BYTES, kv_capacity, shard
-from loadlab.simulator.spec import EngineLimits, PoolSpec, ShardedModel
+from loadlab.simulator.spec import Allocation, EngineLimits, PoolSpec, ShardedModel
 from loadlab.units import GIB
 
 
 def pool(
-    model: str, gpu: str, quantisation: Quantisation = Quantisation.BF16, engine: EngineLimits | None = None, **more: object
+    model: str, gpu: str, quantisation: Quantisation = Quantisation.FP16, engine: EngineLimits | None = None, **more: object
 ) -> PoolSpec:
     hardware = ShardedModel(model=model, quantisation=quantisation, gpu=gpu, **more)
     return PoolSpec(serves=("m",), hardware=hardware, engine=engine or EngineLimits())
@@ -63,7 +63,7 @@ def test_a_model_that_no_group_holds_says_so() -> None:
 
 
 def test_a_split_that_heads_do_not_allow_is_refused() -> None:
-    with pytest.raises(InputError, match="cannot split 28 heads; allowed: 1, 2, 4"):
+    with pytest.raises(InputError, match="cannot split 28 heads and 4 KV heads evenly; allowed: 1, 2, 4"):
         kv_capacity(pool("qwen2.5-7b-instruct", "H100", tensor_parallel=8, link="nvlink4"), "c.toml", "pools.p")
 
 
@@ -77,7 +77,7 @@ def test_a_paged_pool_dies_only_of_activations() -> None:
 
 
 def test_an_unbounded_pool_dies_when_weights_activations_and_kv_exceed_memory() -> None:
-    engine = EngineLimits(allocation="unbounded", max_batched_tokens=None, max_running=None)
+    engine = EngineLimits(allocation=Allocation.UNBOUNDED, prefix_caching=False, max_batched_tokens=None, max_running=None)
     capacity = kv_capacity(pool("qwen2.5-14b-instruct", "T4", Quantisation.INT4, engine), "c.toml", "pools.p")
     part = shard(ShardedModel(model="qwen2.5-14b-instruct", quantisation=Quantisation.INT4, gpu="T4"))
     room = 14.75 * GIB - part.weights_bytes - CONTEXT_BYTES - 8 * part.activation_bytes_per_token
@@ -85,3 +85,19 @@ def test_an_unbounded_pool_dies_when_weights_activations_and_kv_exceed_memory() 
     assert limit == int(room / part.kv_bytes_per_token)
     assert not capacity.is_out_of_memory(8, limit)
     assert capacity.is_out_of_memory(8, limit + 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "quantisation", "tensor_parallel", "says"),
+    [
+        ("qwen2.5-14b-instruct", "T4", "fp8", 1, "quantisation = fp8 has no kernels on T4; it has: fp16, int4"),
+        ("qwen2.5-14b-instruct", "T4", "bf16", 2, "has no kernels on T4"),
+        ("qwen2.5-14b-instruct", "T4", "int4", 5, "cannot split 40 heads and 8 KV heads evenly; allowed: 1, 2, 4, 8"),
+        ("llama-3.1-70b-instruct", "H100", "fp8", 16, "must be at most 8, the largest group that its link is known for"),
+    ],
+)
+def test_hardware_that_cannot_be_is_refused(model: str, gpu: str, quantisation: str, tensor_parallel: int, says: str) -> None:
+    more = {"tensor_parallel": tensor_parallel, "link": "nvlink4", "gpus_per_node": 16}
+    with pytest.raises(InputError) as caught:
+        kv_capacity(pool(model, gpu, Quantisation(quantisation), **more), "c.toml", "pools.p")
+    assert says in str(caught.value)

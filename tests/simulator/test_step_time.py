@@ -5,7 +5,8 @@ import pytest
 from loadlab.catalog.specs import Quantisation, gpus, links, models
 from loadlab.simulator.sharding import shard
 from loadlab.simulator.spec import PlainConstants, ShardedModel
-from loadlab.simulator.step_time import PS_PER_S, RooflineParts, Work, compile_step_times
+from loadlab.simulator.step_time import RooflineParts, Work, compile_step_times
+from loadlab.units import PS_PER_S
 
 T4_TP2 = ShardedModel(model="qwen2.5-14b-instruct", quantisation=Quantisation.INT4, gpu="T4", tensor_parallel=2, link="pcie3")
 H100 = ShardedModel(model="llama-3.1-8b-instruct", quantisation=Quantisation.BF16, gpu="H100")
