@@ -83,9 +83,9 @@ class _Replay:
             if first is not None and first[0] > LAST_PS:
                 raise InputError(f"request {first[1]} comes due after {LAST_PS // PS_PER_S // 86400} days; split the run")
             if first is None or event_ps <= first[0]:
-                for event in cluster.advance_to(event_ps):
-                    if event.kind is EventKind.ENDED:
-                        self._end(event.sequence)
+                for kind, _, sequence in cluster.advance_to(event_ps):
+                    if kind is EventKind.ENDED:
+                        self._end(sequence)
                 if len(self._ended) >= ROWS_PER_FLUSH:  # between events: a flush forgets the times of whoever is not running
                     self.flush()
                 continue

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import deque
 
 from loadlab.simulator.decode_batch import DecodeBatch
-from loadlab.simulator.kv_cache import BlockPool
+from loadlab.simulator.kv_cache import BlockPool, Run
 from loadlab.simulator.sequence import Sequence, State
 from loadlab.simulator.sharding import KvCapacity
 from loadlab.simulator.spec import Allocation, Batching, EngineLimits
 from loadlab.simulator.step_time import Work
+from loadlab.simulator.timeline import CACHED, PREEMPTED, Timeline
 
 NO_LIMIT = 2**60
 
@@ -23,7 +24,8 @@ NO_LIMIT = 2**60
 class Batcher:
     """The waiting line, the running sequences and their KV blocks, at a step boundary called `tick`."""
 
-    def __init__(self, limits: EngineLimits, capacity: KvCapacity, tick: int = 0) -> None:
+    def __init__(self, limits: EngineLimits, capacity: KvCapacity, timeline: Timeline, tick: int = 0) -> None:
+        self._timeline = timeline
         self._block_size = size = limits.block_size_tokens
         self._max_running = limits.max_running or NO_LIMIT
         self._max_batched_tokens = limits.max_batched_tokens or NO_LIMIT
@@ -42,8 +44,7 @@ class Batcher:
         self.num_waiting = 0
         self.tick = tick
         self.preemptions = 0
-        self._has_preempted = False  # at this boundary
-        self.cached_tokens = 0  # of prompts, found in the cache at their first admission
+        self.has_preempted = False  # at this boundary
 
     @property
     def has_room(self) -> bool:
@@ -55,7 +56,8 @@ class Batcher:
     @property
     def kv_tokens(self) -> int:
         """KV tokens of decoding sequences and of prompts in progress, counted per sequence."""
-        return self.decoding.kv_tokens + sum([s.computed for s in self.prefilling])
+        tokens = self.decoding.kv_tokens
+        return tokens + sum([s.computed for s in self.prefilling]) if self.prefilling else tokens
 
     def enqueue(self, sequence: Sequence) -> None:
         """Puts a sequence at the end of the line."""
@@ -66,46 +68,34 @@ class Batcher:
 
     def schedule(self, now_ps: int) -> Work | None:
         """Decides the step from this boundary on. Returns its prefill work; None if it only decodes, or if nobody runs."""
-        preemptions = self.preemptions
-        self._give_decodes_their_blocks(now_ps)
-        budget = self._max_batched_tokens - self.decoding.size
+        decoding, pool, preemptions = self.decoding, self.pool, self.preemptions
+        while (blocks := decoding.needs[self.tick % self._block_size]) > pool.free + pool.cached:
+            self._preempt(next(reversed(self.running.values())), now_ps)
+        if blocks:
+            pool.take(blocks)
+        budget = self._max_batched_tokens - decoding.size
         if self.prefilling:  # one: the newest
             budget -= self._continue_prefill(self.prefilling[0], budget, now_ps)
         image_tokens = 0
-        self._has_preempted = self.preemptions > preemptions
-        if self.num_waiting and not self._has_preempted and not (self._is_static and self.running):
-            image_tokens = self._admit(budget)
+        self.has_preempted = self.preemptions > preemptions
+        if self.num_waiting and not self.has_preempted and not (self._is_static and self.running):
+            image_tokens = self._admit(budget, now_ps)
         return self._prefill_work(image_tokens) if self.prefilling else None
 
-    def steps_until_change(self) -> int:
-        """Pure decode steps from here to the next completion or block shortage, at least one: its blocks are taken already."""
-        if self._has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
-            return 1
-        steps = self.decoding.next_end_tick() - self.tick
-        return 1 + self.decoding.affordable_steps(self.tick + 1, steps - 1, self.pool.available)
-
-    def apply(self, steps: int) -> list[Sequence]:
-        """Moves on by `steps` steps. Returns the sequences whose prefill that completes: they emit a token at the new tick."""
-        decoding = self.decoding
-        if steps > 1:
-            self.pool.take(decoding.blocks_between(self.tick + 1, steps - 1))
-        self.tick += steps
-        decoding.kv_tokens += decoding.size * steps
-        return self._apply_prefill() if self.prefilling else []
-
-    def _apply_prefill(self) -> list[Sequence]:
-        completed, unfinished = [], []
-        for sequence in self.prefilling:
-            sequence.computed += sequence.chunk
-            if sequence.computed == sequence.prompt_tokens + sequence.generated:
-                if sequence.state is not State.ENDED:  # its client may have left during the step
-                    sequence.state = State.DECODING
-                self.decoding.add(sequence, self.tick, sequence.computed, self.tick)
-                completed.append(sequence)
-            else:
+    def complete_prefill(self) -> list[Sequence]:
+        """After a step: returns the sequences whose prefill it completed. They emit a token at the new tick."""
+        prefilling, decoding, tick = self.prefilling, self.decoding, self.tick
+        unfinished = []
+        for sequence in prefilling:
+            computed = sequence.computed = sequence.computed + sequence.chunk
+            if computed < sequence.prompt_tokens + sequence.generated:
                 unfinished.append(sequence)
+                continue
+            if sequence.state is not State.ENDED:  # its client may have left during the step
+                sequence.state = State.DECODING
+            decoding.add(sequence, tick, computed, tick)
         self.prefilling = unfinished
-        return completed
+        return [sequence for sequence in prefilling if sequence not in unfinished] if unfinished else prefilling
 
     def retire(self, sequence: Sequence) -> None:
         """Takes a running sequence out for good. What it computed stays cached."""
@@ -115,6 +105,9 @@ class Batcher:
         elif not self._prefix_caching:
             self.pool.free += -(-context // self._block_size)
         else:
+            if not sequence.runs and sequence.answer_key is None and self.pool.holds_no_content:
+                self.pool.free += -(-context // self._block_size)
+                return
             full = context // self._block_size
             rest = -(-context // self._block_size) - full
             if sequence.answer_key is not None:
@@ -122,25 +115,19 @@ class Batcher:
             if full < sequence.shared_blocks:  # its last shared block was being computed anew
                 full, rest = sequence.shared_blocks, 0
             self.pool.release(sequence.runs, full - sequence.shared_blocks, rest)
-        sequence.forget_blocks()
+            if sequence.runs:
+                sequence.forget_blocks()
 
     def _take_out(self, sequence: Sequence) -> int:
         """Removes a sequence from the running ones. Returns its context in tokens."""
         del self.running[sequence.admission]
         sequence.admission = 0
-        if sequence in self.prefilling:
+        if self.prefilling and sequence in self.prefilling:
             self.prefilling.remove(sequence)
             return sequence.computed
         return self.decoding.remove(sequence, self.tick)
 
     # Preemption
-
-    def _give_decodes_their_blocks(self, now_ps: int) -> None:
-        pool, decoding = self.pool, self.decoding
-        while (blocks := decoding.blocks_at(self.tick)) > pool.available:
-            self._preempt(next(reversed(self.running.values())), now_ps)
-        if blocks:
-            pool.take(blocks)
 
     def _preempt(self, sequence: Sequence, now_ps: int) -> None:
         """Newest first: it has the least to recompute, and service stays first come first served. Its private blocks are lost."""
@@ -156,6 +143,7 @@ class Batcher:
         self.preemptions += 1
         self.waiting.appendleft(sequence)
         self.num_waiting += 1
+        self._timeline.count(PREEMPTED, now_ps, 1)
 
     # Prefill
 
@@ -169,7 +157,7 @@ class Batcher:
         self._schedule_chunk(sequence, chunk, blocks if self._is_paged else 0)
         return chunk
 
-    def _admit(self, budget: int) -> int:
+    def _admit(self, budget: int, now_ps: int) -> int:
         """Admits from the line, first come first served. Returns the image tokens to be encoded in this step."""
         image_tokens, waiting, running = 0, self.waiting, self.running
         while waiting and len(running) < self._max_running:
@@ -177,39 +165,50 @@ class Batcher:
             if sequence.state is State.ENDED:
                 waiting.popleft()
                 continue
-            if budget <= 0 or not self._try_admit(sequence, budget):
+            if not (self._try_admit_resident(sequence) if sequence.is_resident else self._try_admit(sequence, budget, now_ps)):
                 break
             waiting.popleft()
             self.num_waiting -= 1
-            budget -= sequence.chunk
-            image_tokens += sequence.image_tokens
+            if not sequence.is_resident:
+                budget -= sequence.chunk
+                image_tokens += sequence.image_tokens
         return image_tokens
 
-    def _try_admit(self, sequence: Sequence, budget: int) -> bool:
-        """Starts the prefill of a waiting sequence behind its cached prefix. False if blocks are short."""
-        if sequence.is_resident:
-            return self._try_admit_resident(sequence)
+    def _try_admit(self, sequence: Sequence, budget: int, now_ps: int) -> bool:
+        """Starts the prefill of a waiting sequence behind its cached prefix. False if budget or blocks are short."""
+        if budget <= 0:
+            return False
         pool, size, target = self.pool, self._block_size, sequence.prompt_tokens + sequence.generated
-        if self._prefix_caching and sequence.path:
+        hit_blocks = computed = 0
+        available = pool.free + pool.cached
+        is_shared = self._prefix_caching and bool(sequence.path)
+        if is_shared:
             runs, hit_blocks = pool.match(sequence.path)
             computed = min(hit_blocks, (target - 1) // size) * size  # at least one token is computed, to have logits
-            available = pool.available - pool.unreferenced_blocks(runs)
-        else:
-            runs, hit_blocks, computed, available = [], 0, 0, pool.free + pool.cached
+            available -= pool.unreferenced_blocks(runs)
         chunk = min(target - computed, budget)
         blocks = max(0, -(-(computed + chunk) // size) - hit_blocks) if self._is_paged else self._reserved
         if blocks > available:
             return False
-        if runs:
-            pool.reference(runs)
-        sequence.runs, sequence.shared_blocks, sequence.computed = runs, hit_blocks, computed
-        if sequence.preemptions == 0:
-            sequence.cached_tokens = computed
-            self.cached_tokens += computed
+        if is_shared:
+            self._reuse(sequence, runs, hit_blocks, now_ps)
+        sequence.computed = computed
+        pool.take(blocks)
+        sequence.chunk = chunk
         self._run(sequence, State.PREFILLING)
         self.prefilling.append(sequence)
-        self._schedule_chunk(sequence, chunk, blocks)
+        if is_shared:
+            self._publish_prompt(sequence, (computed + chunk) // size)
         return True
+
+    def _reuse(self, sequence: Sequence, runs: list[Run], blocks: int, now_ps: int) -> None:
+        """Lets a sequence start behind cached runs that cover `blocks`."""
+        self.pool.reference(runs)
+        sequence.runs, sequence.shared_blocks = runs, blocks
+        if sequence.preemptions == 0:
+            sequence.cached_tokens = min(blocks, (sequence.prompt_tokens - 1) // self._block_size) * self._block_size
+            if sequence.cached_tokens:
+                self._timeline.count(CACHED, now_ps, sequence.cached_tokens)
 
     def _try_admit_resident(self, sequence: Sequence) -> bool:
         """Takes blocks for a prompt whose KV came over the network; it decodes from this boundary on."""

@@ -9,7 +9,8 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any
 
 from loadlab.catalog.specs import find, models
 from loadlab.errors import InputError
@@ -26,7 +27,7 @@ from loadlab.simulator.sequence import Sequence, State
 from loadlab.simulator.sharding import KvCapacity, kv_capacity
 from loadlab.simulator.spec import ClusterSpec, PlainConstants, PoolSpec
 from loadlab.simulator.step_time import StepTimes, compile_step_times
-from loadlab.simulator.timeline import CACHED, OOM, PREEMPTED, TimelineBin
+from loadlab.simulator.timeline import TimelineBin
 from loadlab.simulator.token_times import TokenClock, token_times_ps
 
 
@@ -37,12 +38,7 @@ class EventKind(IntEnum):
     ENDED = 2  # it is over; `sequence.cause` says how
 
 
-class Event(NamedTuple):
-    """One thing that happened; the sequence carries the details."""
-
-    kind: EventKind
-    at_ps: int
-    sequence: Sequence
+Event = tuple[EventKind, int, Sequence]  # what happened, when in picoseconds, to whom: the sequence carries the details
 
 
 class Due(IntEnum):
@@ -82,6 +78,9 @@ class SimulatedCluster:
         self._ends: list[int] = []
         self._timers: list[Timer] = []
         self._order = 0
+        # Plain: no request waits on its way, or goes on in another pool, so engines report straight to the client.
+        self._is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
+        self._is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
         self.replicas: list[Replica] = []
         self._pools: dict[str, Pool] = {}
         self._placements: dict[str, list[Placement]] = {}
@@ -96,8 +95,6 @@ class SimulatedCluster:
             started=self._emit_started,
             ended=self._emit_ended,
         )
-        self._is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
-        self._is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
         effects = FaultEffects(spec, self._pools, self._placements)
         for i, fault in enumerate(spec.faults):
             for is_begin, at_ps, action in effects.actions(fault):
@@ -130,8 +127,8 @@ class SimulatedCluster:
             capacity=capacity,
             times=times,
             ends=self._ends,
-            started=self._started,
-            ended=self._ended,
+            started=self._emit_started if self._is_plain else self._started,
+            ended=self._emit_ended if self._is_plain else self._ended,
         )
         self.replicas.append(replica)
         return replica
@@ -211,56 +208,41 @@ class SimulatedCluster:
         return min(step_end, timers[0][0])
 
     def advance_to(self, at_ps: int) -> list[Event]:
-        """Lets everything up to and including `at_ps` happen. Returns what became of requests, in order."""
-        ends, timers = self._ends, self._timers
+        """Lets everything up to and including `at_ps` happen. Returns what became of requests, in order of time."""
+        ends, timers, replicas = self._ends, self._timers, self.replicas
         while True:
-            step_end = min(ends)
-            if timers and timers[0][0] < step_end:
-                if timers[0][0] > at_ps:
-                    break
+            limit = at_ps if not timers or timers[0][0] > at_ps else timers[0][0]
+            first = min(ends)
+            if first <= limit:
+                if not self._is_plain:  # what ends in one replica may go on in another
+                    limit = first
+                for replica in replicas:
+                    if ends[replica.index] <= limit:
+                        replica.run_until(limit)
+            elif timers and timers[0][0] <= at_ps:
                 now, due, _, action, subject = heapq.heappop(timers)
                 self._num_fault_timers -= due <= Due.FAULT_END
                 action(subject, now)
-            elif step_end <= at_ps:
-                self._step_end(self.replicas[ends.index(step_end)])
             else:
                 break
         events, self._events = self._events, []
+        if len(replicas) > 1:
+            events.sort(key=itemgetter(1))
         return events
 
-    @staticmethod
-    def _step_end(replica: Replica) -> None:
-        """Ends a step, and counts what the timeline cannot see from its stretches."""
-        batcher = replica.batcher
-        ooms, preemptions, cached_tokens = replica.ooms, batcher.preemptions, batcher.cached_tokens
-        now = replica.step_end()
-        batcher = replica.batcher
-        if batcher.cached_tokens > cached_tokens:
-            replica.log.timeline.count(CACHED, now, batcher.cached_tokens - cached_tokens)
-        if batcher.preemptions > preemptions:
-            replica.log.timeline.count(PREEMPTED, now, batcher.preemptions - preemptions)
-        if replica.ooms > ooms:
-            replica.log.timeline.count(OOM, now, replica.ooms - ooms)
-
     def _started(self, sequence: Sequence) -> None:
-        if self._is_plain:
-            self._emit_started(sequence)
-        else:
-            self._jobs.on_started(sequence)
+        self._jobs.on_started(sequence)
 
     def _ended(self, sequence: Sequence) -> None:
-        if self._is_plain:
-            self._emit_ended(sequence)
-        else:
-            self._jobs.on_ended(sequence)
+        self._jobs.on_ended(sequence)
 
     def _emit_started(self, sequence: Sequence) -> None:
         assert sequence.first_token_ps is not None
-        self._events.append(Event(EventKind.STARTED, sequence.first_token_ps, sequence))
+        self._events.append((EventKind.STARTED, sequence.first_token_ps, sequence))
 
     def _emit_ended(self, sequence: Sequence) -> None:
         assert sequence.ended_ps is not None
-        self._events.append(Event(EventKind.ENDED, sequence.ended_ps, sequence))
+        self._events.append((EventKind.ENDED, sequence.ended_ps, sequence))
 
     # Looking at it
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence as Seq
 
+KEY_MASK = 2**62 - 1  # keys are not negative: negative ones name content that nothing can hit
+
 
 class Run:
     """Blocks of one piece of shared content; `blocks` counts those whose KV exists."""
@@ -39,7 +41,7 @@ class BlockPool:
         self.evicted = 0  # blocks, since the start
         self._runs: dict[int, Run] = {}
         self._unreferenced: OrderedDict[int, Run] = OrderedDict()  # oldest first
-        self._anonymous = -1  # key of the newest content that nothing can hit; it ages like the rest
+        self._anonymous = 0  # key of the newest content that nothing can hit; it ages like the rest
 
     @property
     def available(self) -> int:
@@ -51,12 +53,16 @@ class BlockPool:
         """Blocks that sequences hold now; cached ones that nobody holds are not in use."""
         return self.num_blocks - self.free - self.cached
 
+    @property
+    def holds_no_content(self) -> bool:
+        """Whether nothing unreferenced is cached: then content that nothing can hit is free at once."""
+        return not self._unreferenced
+
     def take(self, blocks: int) -> None:
         """Moves `blocks` <= available out of the pool into private hands, evicting the least recently used first."""
-        missing = blocks - self.free
-        if missing > 0:
-            self._evict(missing)
         self.free -= blocks
+        if self.free < 0:
+            self._evict(-self.free)
 
     def _evict(self, blocks: int) -> None:
         assert blocks <= self.cached, "asked for more blocks than are available"
@@ -71,6 +77,14 @@ class BlockPool:
             if run.blocks == 0:
                 del self._unreferenced[key]
                 self._runs.pop(key, None)
+        self._free_oldest()
+
+    def _free_oldest(self) -> None:
+        """Content that nothing can hit and that is older than all that can be hit is as good as free."""
+        while self._unreferenced and next(iter(self._unreferenced)) < 0:
+            _, run = self._unreferenced.popitem(last=False)
+            self.cached -= run.blocks
+            self.free += run.blocks
 
     def match(self, path: Seq[tuple[int, int]]) -> tuple[list[Run], int]:
         """The runs of `path` that are cached, in order, and the blocks they cover from the start of the prompt.
@@ -102,6 +116,7 @@ class BlockPool:
                 del self._unreferenced[run.key]
                 self.cached -= run.blocks
             run.references += 1
+        self._free_oldest()
 
     def publish(self, key: int, run: Run | None, blocks: int) -> Run | None:
         """Turns `blocks` private blocks of the caller into shared ones of the run `key`, referenced by the caller.
@@ -129,9 +144,12 @@ class BlockPool:
                 self._retire(run)
 
     def _age(self, blocks: int) -> None:
-        """Appends content that nothing can hit; what is next to its like in age joins it, which changes no eviction."""
-        newest = next(reversed(self._unreferenced.values()), None)
-        if newest is None or newest.key != self._anonymous:
+        """Appends content that nothing can hit. Behind nothing that can be hit it is free; next to its like it joins that."""
+        if not self._unreferenced:
+            self.free += blocks
+            return
+        newest = next(reversed(self._unreferenced.values()))
+        if newest.key >= 0:
             self._anonymous -= 1
             newest = self._unreferenced[self._anonymous] = Run(self._anonymous)
         newest.blocks += blocks
@@ -157,9 +175,9 @@ def prefix_path(pieces: Seq[Piece], answer: Piece | None, block_size: int) -> tu
     path: list[tuple[int, int]] = []
     key, tokens, end = 0, 0, 0
     for content, length in pieces:
-        key = hash((key, content, length))
+        key = hash((key, content, length)) & KEY_MASK
         tokens += length
         if tokens // block_size > end:
             end = tokens // block_size
             path.append((key, end))
-    return tuple(path), None if answer is None else hash((key, *answer))
+    return tuple(path), None if answer is None else hash((key, *answer)) & KEY_MASK

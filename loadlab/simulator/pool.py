@@ -30,6 +30,8 @@ class Pool:
         self._router = spec.router
         self._queue_limit = spec.queue_limit
         self._routed = 0
+        self._is_single = len(replicas) == 1
+        self._scales = spec.autoscale is not None
         self._free_share = 1 - spec.min_free_kv_share
         self._scaled_ps: int | None = None  # when autoscaling looked last
         self._off: set[int] = set()  # positions of replicas that autoscaling has not started
@@ -60,11 +62,13 @@ class Pool:
         refusal = self.refusal(sequence)
         if refusal is not None:
             return refusal
-        if self.spec.autoscale is not None:
+        if self._scales:
             self._scale(at_ps)
-        eligible = self.replicas
-        if len(eligible) > 1 or not (eligible[0].is_up and not eligible[0].is_draining):
-            eligible = [replica for replica in eligible if replica.is_up and not replica.is_draining]
+        replica = self.replicas[0]
+        if self._is_single and replica.is_up and not replica.is_draining:
+            eligible = self.replicas
+        else:
+            eligible = [replica for replica in self.replicas if replica.is_up and not replica.is_draining]
             if not eligible:
                 return Cause.NO_REPLICA
         if self._free_share < 1:
@@ -73,7 +77,7 @@ class Pool:
                 return Cause.KV_EXHAUSTED
         if sequence.prefix and not sequence.path:
             sequence.path, sequence.answer_key = prefix_path(sequence.prefix, sequence.answer, self.capacity.block_size_tokens)
-        replica = eligible[0] if len(eligible) == 1 else self._route(sequence, eligible)
+        replica = self._route(sequence, eligible) if len(eligible) > 1 else eligible[0]
         self._routed += 1
         limit = self._queue_limit
         if limit is not None and replica.batcher.num_waiting >= limit and (limit or not replica.batcher.has_room):

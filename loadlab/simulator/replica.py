@@ -18,7 +18,7 @@ from loadlab.simulator.sharding import KvCapacity
 from loadlab.simulator.spec import Batching, EngineLimits
 from loadlab.simulator.step_time import StepTimes, Work
 from loadlab.simulator.stretch_log import StretchLog
-from loadlab.simulator.timeline import Timeline
+from loadlab.simulator.timeline import OOM, Timeline
 from loadlab.units import PS_PER_S
 
 NEVER_PS = 2**62
@@ -52,7 +52,7 @@ class Replica:
         self.index = index
         self.capacity = capacity
         self.log = StretchLog(_timeline(capacity))
-        self.batcher = Batcher(limits, capacity)
+        self.batcher = Batcher(limits, capacity, self.log.timeline)
         self.is_up = True
         self.is_draining = False  # gets nothing new
         self.ooms = 0
@@ -67,6 +67,7 @@ class Replica:
         self._restart_ps = round(limits.restart_s * PS_PER_S)
         self._is_static = limits.batching is Batching.STATIC
         self._is_unbounded = capacity.num_blocks is None
+        self._safe_step_tokens = capacity.safe_step_tokens()
         self._leaving: list[Sequence] = []
         self._start_ps = self._steps = self._first_ps = self._slope_ps = self._prefill_tokens = 0
 
@@ -129,9 +130,9 @@ class Replica:
             self._ended(sequence)
         steps = self._steps_done(at_ps)
         if steps:
-            self._log(steps)
-        self.batcher = Batcher(self._limits, self.capacity, dead.tick)
-        self.batcher.preemptions, self.batcher.cached_tokens = dead.preemptions, dead.cached_tokens
+            self._apply(steps)
+        self.batcher = Batcher(self._limits, self.capacity, self.log.timeline, dead.tick)
+        self.batcher.preemptions = dead.preemptions
         self._leaving.clear()
         self._steps = self.reported_kv_used_blocks = 0
         self.stop(ready_ps if self.is_up else max(ready_ps, self._ends[self.index]))
@@ -174,57 +175,68 @@ class Replica:
             steps -= 1
         return steps
 
-    # The end of a stretch
+    # The loop
 
-    def step_end(self) -> int:
-        """Applies the stretch that ends now and starts the next one; or is ready again. Returns now."""
-        now = self._ends[self.index]
-        if not self.is_up:
-            self.is_up = True
-            self._ends[self.index] = NEVER_PS
-            return now
-        if self._steps:
-            self._finish_stretch(now)
-        self._start_stretch(now)
-        return now
+    def run_until(self, limit_ps: int) -> None:
+        """Ends every stretch that ends by `limit_ps`, and starts the next ones."""
+        index, ends = self.index, self._ends
+        while (now := ends[index]) <= limit_ps:
+            if not self.is_up:  # ready again
+                self.is_up = True
+                ends[index] = NEVER_PS
+                return
+            if self._steps:
+                self._finish_stretch(now)
+            self._start_stretch(now)
 
     def _finish_stretch(self, now: int) -> None:
         batcher = self.batcher
-        completed = self._log(self._steps)
-        for sequence in completed:
-            if sequence.first_token_ps is None and sequence.output_tokens and sequence.state is not State.ENDED:
-                sequence.first_token_ps = now
-                self._started(sequence)
+        decoding = batcher.decoding
+        was_prefilling = bool(batcher.prefilling)
+        self._apply(self._steps)
+        if was_prefilling:
+            for sequence in batcher.complete_prefill():
+                if sequence.first_token_ps is None and sequence.output_tokens and sequence.state is not State.ENDED:
+                    sequence.first_token_ps = now
+                    self._started(sequence)
         if self._leaving:
             for sequence in self._leaving:
                 batcher.retire(sequence)
             self._leaving.clear()
-        for sequence in batcher.decoding.pop_ended(batcher.tick):
-            sequence.emit_until(sequence.end_tick, now)
-            if self._is_static:
-                batcher.padding.append(sequence)
-            else:
-                batcher.retire(sequence)
-            sequence.close(None, now)
-            self._ended(sequence)
+        if decoding.next_end <= batcher.tick:
+            self._finish_ended(now)
         if self._is_static and len(batcher.padding) == len(batcher.running):
             for sequence in batcher.padding:
                 batcher.retire(sequence)
             batcher.padding.clear()
 
-    def _log(self, steps: int) -> list[Sequence]:
-        """Applies `steps` steps to the batch and logs them. Returns the sequences whose prefill that completed."""
-        batcher = self.batcher
-        tick, decoding = batcher.tick, batcher.decoding.size
-        completed = batcher.apply(steps)
-        used = batcher.kv_tokens if self._is_unbounded else batcher.pool.num_blocks - batcher.pool.free - batcher.pool.cached
-        self.log.append(
-            tick, steps, self._start_ps, self._first_ps, self._slope_ps,
-            len(batcher.running), batcher.num_waiting, used, batcher.kv_tokens, self._prefill_tokens, decoding,
-        )  # fmt: skip
-        return completed
+    def _finish_ended(self, now: int) -> None:
+        batcher, index = self.batcher, self.index
+        for sequence in batcher.decoding.pop_ended(batcher.tick):
+            if sequence.output_tokens:
+                sequence.pieces.append((index, sequence.first_tick, sequence.end_tick))
+                sequence.generated = sequence.output_tokens
+                sequence.last_token_ps = now
+            if self._is_static:
+                batcher.padding.append(sequence)
+            else:
+                batcher.retire(sequence)
+            sequence.state = State.ENDED
+            sequence.ended_ps = now
+            self._ended(sequence)
 
-    # The start of a stretch
+    def _apply(self, steps: int) -> None:
+        """Moves the batch on by `steps` steps of the stretch under way, and logs them. The first step's blocks are taken already."""
+        batcher = self.batcher
+        decoding, pool, tick = batcher.decoding, batcher.pool, batcher.tick
+        if steps > 1:
+            pool.take(decoding.blocks_between(tick + 1, steps - 1))
+        batcher.tick = tick + steps
+        held = decoding.kv_tokens = decoding.kv_tokens + decoding.size * steps
+        self.log.append(
+            (tick, steps, self._start_ps, self._first_ps, self._slope_ps, len(batcher.running), batcher.num_waiting,
+             held if self._is_unbounded else pool.num_blocks - pool.free - pool.cached, held, self._prefill_tokens, decoding.size)
+        )  # fmt: skip
 
     def _start_stretch(self, now: int) -> None:
         self._start_ps = now
@@ -232,7 +244,8 @@ class Replica:
         if self._noise_cv and batcher.tick % NOISE_TICKS == 0:
             self._renew_times()
         work = batcher.schedule(now)
-        self.reported_kv_used_blocks = batcher.pool.used
+        pool = batcher.pool
+        self.reported_kv_used_blocks = pool.num_blocks - pool.free - pool.cached
         if work is not None:
             self._start_mixed_step(work)
         elif batcher.running:
@@ -241,16 +254,10 @@ class Replica:
             self._steps = 0
             self._ends[self.index] = NEVER_PS
 
-    def _renew_times(self) -> None:
-        self._times = self._base_times
-        if self._noise_cv:
-            block = self.batcher.tick // NOISE_TICKS
-            self._times = self._base_times.scaled(lognormal_factor(self._noise_cv, self._seed, NOISE, self.index, block))
-
     def _start_mixed_step(self, work: Work) -> None:
         decoding, times = self.batcher.decoding, self._times
         tokens = decoding.size + work.tokens
-        if self.capacity.is_out_of_memory(tokens, self.batcher.kv_tokens + tokens if self._is_unbounded else 0):
+        if tokens > self._safe_step_tokens and self.capacity.is_out_of_memory(tokens, self.batcher.kv_tokens + tokens):
             self._run_out_of_memory()
             return
         self._steps, self._slope_ps, self._prefill_tokens = 1, 0, work.tokens
@@ -258,26 +265,38 @@ class Replica:
         self._ends[self.index] = self._start_ps + first_ps
 
     def _start_decoding(self) -> None:
+        """Pure decode steps to the next completion, block shortage, memory limit or noise; the first one's blocks are taken already."""
         batcher, times = self.batcher, self._times
-        decoding = batcher.decoding
-        size = decoding.size
-        steps = batcher.steps_until_change()
+        decoding, pool, tick = batcher.decoding, batcher.pool, batcher.tick
+        size, kv_tokens = decoding.size, decoding.kv_tokens
+        steps = decoding.next_end - tick
+        if steps * size > pool.free + pool.cached:  # more than every step's worst
+            steps = 1 + decoding.affordable_steps(tick + 1, steps - 1, pool.free + pool.cached)
         if self._is_unbounded:
-            steps = min(steps, (self.capacity.kv_tokens_before_oom(size) - decoding.kv_tokens) // size)
+            steps = min(steps, (self.capacity.kv_tokens_before_oom(size) - kv_tokens) // size)
             if steps < 1:
                 self._run_out_of_memory()
                 return
         if self._noise_cv:
-            steps = min(steps, NOISE_TICKS - batcher.tick % NOISE_TICKS)
+            steps = min(steps, NOISE_TICKS - tick % NOISE_TICKS)
+        if batcher.has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
+            steps = 1
         self._prefill_tokens = 0
         self._steps = steps
         self._slope_ps = slope = times.kv_ps * size
-        self._first_ps = first = times.decode_ps(size) + times.kv_ps * decoding.kv_tokens
+        self._first_ps = first = times.decode_ps(size) + times.kv_ps * kv_tokens
         self._ends[self.index] = self._start_ps + steps * first + slope * (steps * (steps - 1) // 2)
+
+    def _renew_times(self) -> None:
+        self._times = self._base_times
+        if self._noise_cv:
+            block = self.batcher.tick // NOISE_TICKS
+            self._times = self._base_times.scaled(lognormal_factor(self._noise_cv, self._seed, NOISE, self.index, block))
 
     def _run_out_of_memory(self) -> None:
         self.ooms += 1
         self._steps = 0
+        self.log.timeline.count(OOM, self._start_ps, 1)
         self.die(Cause.OOM_REPORTED, self._start_ps, self._start_ps + self._restart_ps)
 
 

@@ -43,6 +43,12 @@ class KvCapacity:
         kv_bytes = kv_tokens * self.kv_bytes_per_token if self.num_blocks is None else 0.0
         return step_tokens * self.activation_bytes_per_token + kv_bytes > self.memory_left_bytes
 
+    def safe_step_tokens(self) -> int:
+        """Step tokens up to which memory cannot run out, whatever the KV."""
+        if self.num_blocks is None:
+            return 0
+        return int(self.memory_left_bytes // self.activation_bytes_per_token) if self.activation_bytes_per_token else 2**60
+
     def kv_tokens_before_oom(self, step_tokens: int) -> int:
         """The most KV tokens that an unbounded replica can hold while a step processes `step_tokens`."""
         return int((self.memory_left_bytes - step_tokens * self.activation_bytes_per_token) // self.kv_bytes_per_token)

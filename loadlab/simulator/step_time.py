@@ -60,6 +60,11 @@ class CompiledTimes:
         self._per_token = 1.0 if speculation is None else 1 / speculation.tokens_per_step
         self._drafting = 1.0 if speculation is None else 1 + speculation.draft_share
         self.kv_ps = _ps(parts.kv_s() * self._per_token)
+        self._decode_floor_s = parts.decode_floor_s()
+        self._prefill_floor_s = parts.prefill_s(Work(0, 0.0, 0, 0))  # prefill is linear in its work: these are its coefficients
+        self._attention_s = (parts.prefill_s(Work(0, 1e9, 0, 0)) - self._prefill_floor_s) / 1e9
+        self._prefill_token_s = (parts.prefill_s(Work(10**6, 0.0, 0, 0)) - self._prefill_floor_s) / 1e6
+        self._image_token_s = (parts.prefill_s(Work(0, 0.0, 0, 10**6)) - self._prefill_floor_s) / 1e6
 
     def decode_ps(self, running: int) -> int:
         """See StepTimes."""
@@ -70,22 +75,25 @@ class CompiledTimes:
 
     def _decode_s(self, running: int) -> float:
         tokens = running * self._verified
-        return self._linear_s(tokens, tokens) + (self._parts.decode_floor_s() if running else 0.0)
+        return self._linear_s(tokens, tokens) + (self._decode_floor_s if running else 0.0)
 
     def mixed_ps(self, running: int, work: Work) -> int:
         """See StepTimes."""
-        tokens = running * self._verified
-        step_s = self._linear_s(tokens + work.tokens, tokens + work.completed) + self._parts.prefill_s(work)
+        tokens, attention, completed, image_tokens = work
+        verified = running * self._verified
+        step_s = self._linear_s(verified + tokens, verified + completed) + self._prefill_floor_s
+        step_s += self._attention_s * attention + self._prefill_token_s * tokens + self._image_token_s * image_tokens
         if self._verified == 1:
-            return _ps(step_s + (self._parts.decode_floor_s() if running else 0.0))
-        return self.decode_ps(running) + _ps(step_s - (self._linear_s(tokens, tokens) if running else 0.0))
+            return round((step_s + self._decode_floor_s if running else step_s) * PS_PER_S)
+        return self.decode_ps(running) + _ps(step_s - (self._linear_s(verified, verified) if running else 0.0))
 
     def _linear_s(self, tokens: int, rows: int) -> float:
-        if tokens not in self._tokens_s:
-            self._tokens_s[tokens] = self._parts.tokens_s(tokens)
-        if rows not in self._head_s:
-            self._head_s[rows] = self._parts.head_s(rows)
-        return self._tokens_s[tokens] + self._head_s[rows]
+        by_tokens, by_rows = self._tokens_s, self._head_s
+        if tokens not in by_tokens:
+            by_tokens[tokens] = self._parts.tokens_s(tokens)
+        if rows not in by_rows:
+            by_rows[rows] = self._parts.head_s(rows)
+        return by_tokens[tokens] + by_rows[rows]
 
     def scaled(self, factor: float) -> StepTimes:
         """See StepTimes."""

@@ -19,11 +19,8 @@ class StretchLog:
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self._rows: array[int] = array("q")
+        self.append = self._rows.extend  # takes the values of timeline.COLUMNS, in that order
         self._settled_tick = -1
-
-    def append(self, *row: int) -> None:
-        """A stretch: the values of timeline.COLUMNS, in that order."""
-        self._rows.extend(row)
 
     @property
     def table(self) -> IntArray:
@@ -44,4 +41,4 @@ class StretchLog:
             self._settled_tick = int(new[-1, 0])
         kept = table[table[:, 0] + table[:, 1] >= needed_from_tick]
         if len(kept) < len(table):
-            self._rows = array("q", kept.tobytes())
+            self._rows[:] = array("q", kept.tobytes())

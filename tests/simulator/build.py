@@ -34,7 +34,7 @@ def drive(cluster: SimulatedCluster, arrivals: Iterable[tuple[float, Sequence]])
     done: list[Sequence] = []
 
     def advance(to_ps: int) -> None:
-        done.extend(event.sequence for event in cluster.advance_to(to_ps) if event.kind is EventKind.ENDED)
+        done.extend(sequence for kind, _, sequence in cluster.advance_to(to_ps) if kind is EventKind.ENDED)
 
     for at_s, sequence in sorted(arrivals, key=lambda pair: (pair[0], pair[1].seq)):
         at_ps = round(at_s * PS_PER_S)

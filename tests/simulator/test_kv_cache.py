@@ -9,21 +9,36 @@ from loadlab.simulator.kv_cache import BlockPool, Run, prefix_path
 BLOCKS = 24
 
 
+def share(pool: BlockPool, key: int, blocks: int) -> Run:
+    pool.take(blocks)
+    run = pool.publish(key, None, blocks)
+    assert run is not None
+    return run
+
+
 def test_free_blocks_are_taken_before_cached_ones_are_evicted() -> None:
     pool = BlockPool(10, 4)
-    pool.take(4)
-    pool.release((), 4, 0)
+    pool.release([share(pool, 1, 4)], 0, 0)
     pool.take(6)
     assert (pool.free, pool.cached, pool.evicted) == (0, 4, 0)
     pool.take(1)
     assert (pool.free, pool.cached, pool.evicted) == (0, 3, 1)
 
 
-def share(pool: BlockPool, key: int, blocks: int) -> Run:
-    pool.take(blocks)
-    run = pool.publish(key, None, blocks)
-    assert run is not None
-    return run
+def test_content_that_nothing_can_hit_is_evicted_in_its_turn() -> None:
+    """A prefix, then eight blocks that nobody will ask for, then another prefix: the first prefix goes first, they go second."""
+    pool = BlockPool(16, 4)
+    pool.release([share(pool, 1, 4)], 0, 0)
+    pool.take(8)
+    pool.release((), 8, 0)
+    pool.release([share(pool, 2, 4)], 0, 0)
+    assert (pool.free, pool.cached) == (0, 16)
+    pool.take(4)
+    assert pool.match([(1, 4)])[1] == 0
+    pool.take(8)
+    assert pool.match([(2, 4)])[1] == 4
+    pool.take(1)
+    assert pool.match([(2, 4)])[1] == 3
 
 
 def test_the_least_recently_used_prefix_is_evicted_first_and_from_its_end() -> None:
