@@ -12,7 +12,7 @@ from enum import IntEnum
 from operator import itemgetter
 from typing import Any
 
-from loadlab.catalog.specs import find, models
+from loadlab.catalog.specs import find, links, models
 from loadlab.errors import InputError
 from loadlab.record.request import Cause
 from loadlab.simulator.conditions import describe_pool
@@ -103,6 +103,8 @@ class SimulatedCluster:
 
     def _build_pool(self, name: str, spec: PoolSpec, source: str) -> Pool:
         capacity = kv_capacity(spec, source, f"pools.{name}")
+        if spec.transfer_link is not None and spec.transfer_link not in links():
+            raise InputError(f"link {spec.transfer_link!r} is not in the catalogue", source=source, key=f"pools.{name}.transfer_link")
         times = compile_step_times(spec.hardware)
         self._placements[name] = place(spec)
         replicas = [

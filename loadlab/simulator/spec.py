@@ -114,6 +114,10 @@ class EngineLimits:
                 f"max_batched_tokens = {self.max_batched_tokens} must be >= max_running ({self.max_running or 'no limit'}): "
                 "every running sequence decodes one token a step"
             )
+        if self.batching is Batching.STATIC and self.allocation is Allocation.PAGED:
+            raise ValueError(
+                'batching = "static" must go with allocation = "contiguous" or "unbounded": places are kept, so nobody gives way'
+            )
         if self.prefix_caching and self.allocation is not Allocation.PAGED:
             raise ValueError(f'prefix_caching = true must go with allocation = "paged", not "{self.allocation}"; set it to false')
 
@@ -145,6 +149,11 @@ class PoolSpec:
     autoscale: Autoscale | None = None
     prefill_pool: str | None = None  # prompts are computed there
     transfer_link: str | None = None  # over which their KV comes
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs of one replica's group; a replica in plain constants counts as one."""
+        return self.hardware.tensor_parallel if isinstance(self.hardware, ShardedModel) else 1
 
     def __post_init__(self) -> None:
         if self.autoscale is not None and self.autoscale.min_replicas > self.replicas:
@@ -215,7 +224,8 @@ class ClusterSpec:
             for other in region.round_trip_s:
                 if other not in self.regions:
                     raise ValueError(f"regions.{name}.round_trip_s.{other} is not one of [regions] ({', '.join(self.regions)})")
-        check_faults(self.faults, {name: pool.replicas for name, pool in self.pools.items()}, tuple(self.regions))
+        sizes = {name: (pool.replicas, pool.gpus_per_replica) for name, pool in self.pools.items()}
+        check_faults(self.faults, sizes, tuple(self.regions))
 
     def _check_doors(self) -> None:
         """Each (model, tier, region) leads to one pool; a pool behind another serves nobody itself."""
