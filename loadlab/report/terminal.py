@@ -183,7 +183,7 @@ def _reading_notes(experiments: Sequence[Json], summary: Json) -> Iterator[str]:
     yield "Latency is counted from the due time, of OK requests only, and so are output tokens/s; failures stand in the counts."
     if totals["success_rate"]["low"] is not None or any(e["totals"]["success_rate"]["low"] is not None for e in experiments):
         yield INTERVAL_NOTE
-    if any(is_low(e["totals"]) for e in experiments):
+    if any(is_low(e["totals"]) for e in (*experiments, summary)):
         mark = "! below" if "experiments" in summary else "Below"
         yield f"{mark} 95 % success: the latencies are those of the requests that got through."
     if any(is_maximum(e["metrics"][key]["n"], name) for e in experiments for key in METRICS for name in PERCENTILES):
