@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loadlab import __version__
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def run(
     target: Annotated[
         str | None,
         typer.Option(
-            help="What to load: sim:CLUSTER.toml. A campaign names its clusters itself.", metavar="sim:CLUSTER", show_default=False
+            help="What to load: sim:CLUSTER.toml, a simulated cluster. A campaign names its clusters itself.",
+            metavar="sim:CLUSTER",
+            show_default=False,
         ),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="A variant of a campaign, such as naive.", show_default=False)] = None,
@@ -39,7 +42,7 @@ def run(
     trace: Annotated[Path | None, typer.Option(help="Trace file, for a scenario that replays one.", show_default=False)] = None,
     window_start: Annotated[str | None, typer.Option(help='Begin of the window of the trace, such as "10min".', show_default=False)] = None,
     window: Annotated[str | None, typer.Option(help='Length of the window of the trace, such as "300s".', show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout; everything for people goes to stderr.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
@@ -48,7 +51,9 @@ def run(
     Each planned request leaves one row in requests.jsonl; summary.json and report.html are made from the rows.
     Ctrl-C keeps what was recorded.
 
-    Exit codes: 0 every request is accounted for, 2 bad input, 97 incomplete, 130 interrupted.
+    Tables go to stdout, progress and errors to stderr.
+
+    Exit codes: 0 every request is accounted for (not: succeeded), 2 bad input, 97 incomplete, 130 interrupted.
     """
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
@@ -58,7 +63,7 @@ def run(
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
     where = resume or out or default_out(scenario.resolve().stem)
-    screen = Screen(is_quiet=quiet)
+    screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     flags = {"--trace": trace, "--window-start": window_start, "--window": window, "--target": target}
     if is_campaign(scenario):
         _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")
@@ -105,6 +110,12 @@ def _duration(flag: str, text: str | None) -> float | None:
 
 def _cluster_file(target: str | None) -> Path:
     kind, _, path = (target or "").partition(":")
+    if kind in ("http", "https"):
+        raise InputError(
+            f"= {target!r} is an HTTP endpoint: loadlab {__version__} cannot load one yet, a later version will. "
+            "It knows the simulated backend, such as sim:scenarios/clusters/t4-14b.toml",
+            key="--target",
+        )
     if target is None:
         raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
     if kind != "sim" or not path:
@@ -121,7 +132,7 @@ def _run_single(scenario: Any, target: str | None, seed: int, out: Path, screen:
         with screen.progress(scenario.name) as progress:
             run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned))
     except KeyboardInterrupt:
-        raise RunInterruptedError(f"interrupted. What was recorded is kept in {out}; `loadlab report {out}` shows it") from None
+        raise RunInterruptedError(f"what was recorded is kept in {out}; `loadlab report {out}` shows it") from None
     summary = summarise_run(run_dir)
     run_dir.save_summary(dump_summary(summary))
     return summary
@@ -135,11 +146,8 @@ def _run_campaign(path: Path, variant: str | None, seed: int, out: Path, screen:
     if variant is not None:
         campaign = campaign.variant(variant)
     study = prepare_study(campaign, seed)
-    try:
-        with screen.progress(campaign.name) as progress:
-            return run_study(study, out, host, progress, resume=resume)
-    except KeyboardInterrupt:
-        raise RunInterruptedError(f"interrupted. What was recorded is kept in {out}; go on with --resume {out}") from None
+    with screen.progress(campaign.name) as progress:
+        return run_study(study, out, host, progress, resume=resume)
 
 
 def _finish(summary: dict[str, Any], where: Path, screen: Any, *, as_json: bool, write_report: bool) -> None:

@@ -18,6 +18,7 @@ from loadlab.report.text import clean_text
 _DISTRIBUTIONS = "How long the OK requests took: the share that took at most so long."
 _TIMELINE = "Over time: what was offered and what ended, what was in flight, and what the server was doing."
 _OVERVIEW = "Success and p95 latency of each experiment. Read both together: a fast p95 of few survivors is no good news."
+_PARTIAL = "Experiments that did not run to their end are left out."
 
 
 def save_run_report(run: RunDir, summary: Mapping[str, Any], table: RequestTable | None = None) -> Path:
@@ -46,8 +47,10 @@ def save_campaign_report(directory: Path, summary: Mapping[str, Any], runs: Mapp
             e2e_p95_s=entry["metrics"]["e2e_s"]["p95"]["value"],
         )
         for entry in summary["experiments"]
+        if entry["status"] == "complete"
     ]
-    overview = {_OVERVIEW: figures.draw_overview(points, clean_text(summary["name"]))}
+    caption = _OVERVIEW if len(points) == len(summary["experiments"]) else f"{_OVERVIEW} {_PARTIAL}"
+    overview = {} if not points else {caption: figures.draw_overview(points, clean_text(summary["name"]))}
     path = directory / REPORT_FILE
     save_bytes(path, render_campaign_html(summary, sections, overview))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
+from itertools import pairwise
 
 from loadlab.simulator.faults import SlowGpu
 from loadlab.simulator.timeline import TimelineBin
@@ -18,7 +19,7 @@ def shard_busy(bin_: TimelineBin, gpus: int, slow: Seq[SlowGpu]) -> tuple[float,
         edges |= {min(max(t_s, bin_.t_s), bin_.t_s + bin_.dt_s) for t_s in (fault.at_s, fault.at_s + fault.for_s)}
     moments = sorted(edges)
     busy = [0.0] * gpus
-    for start_s, end_s in zip(moments, moments[1:], strict=False):
+    for start_s, end_s in pairwise(moments):
         speeds = [1.0] * gpus
         for fault in slow:
             if fault.at_s <= start_s and end_s <= fault.at_s + fault.for_s:

@@ -212,8 +212,8 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if not self.pools:
             raise ValueError("pools is empty: a cluster needs at least one [pools.NAME]")
-        self._check_doors()
         self._check_prefill_pools()
+        self._check_doors()
         for tier in self.tiers.shares if self.tiers else ():
             if all(pool.tier != tier for pool in self.pools.values()):
                 raise ValueError(f"tiers.shares.{tier} names a tier that no pool has")

@@ -41,6 +41,28 @@ def test_json_on_stdout_equals_the_summary_file_and_keeps_the_contract(tmp_path:
     assert summary["metrics"]["ttft_s"]["p95"]["value"] == pytest.approx(ttft[-(-95 * len(ttft) // 100) - 1], rel=1e-12)
 
 
+def test_tables_go_to_stdout_unless_json_takes_it(tmp_path: Path, command: Command) -> None:
+    plain = command(*SMOKE, "--out", tmp_path / "plain", "--no-report")
+    assert plain.out.startswith("smoke, seed 1, simulated backend, loadlab ")
+    assert "TTFT" in plain.out
+    assert "rows and summary:" in plain.out
+    assert plain.err == ""
+    taken = command(*SMOKE, "--out", tmp_path / "taken", "--no-report", "--json")
+    assert json.loads(taken.out)["name"] == "smoke"
+    assert taken.err.replace("taken", "plain") == plain.out
+    assert "TTFT" in command("report", tmp_path / "plain", "--no-report").out
+
+
+def test_a_reader_that_leaves_does_not_stop_the_run(tmp_path: Path) -> None:
+    process = start(*SMOKE, "--out", tmp_path / "out")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert (tmp_path / "out" / "report.html").exists()
+
+
 def test_equal_seeds_give_equal_bytes_and_other_seeds_others(tmp_path: Path, command: Command) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         assert command(*SMOKE, "--out", tmp_path / name, "--seed", str(seed), "--no-report", "-q").code == 0
@@ -116,7 +138,9 @@ def test_an_interrupt_keeps_what_was_recorded_and_exits_130(tmp_path: Path, numb
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert err.startswith(b"interrupted: what was recorded is kept in ")
     assert b"--resume" in err
+    assert b"error" not in err
     assert b"Traceback" not in err
     summary = json.loads((tmp_path / "out" / "summary.json").read_bytes())
     assert summary["status"] == "aborted"
