@@ -50,12 +50,14 @@ def prepare_study(campaign: Campaign, seed: int) -> Study:
 
 
 def _trials(campaign: Campaign, seed: int) -> dict[str, Trial]:
-    return {experiment.id: _prepare_experiment(experiment, seed) for experiment in campaign.experiments}
+    """An experiment draws with a seed of its own, unless the campaign compares clusters under the same traffic."""
+    seeds = {e.id: seed if campaign.same_seed else experiment_seed(seed, e.id) for e in campaign.experiments}
+    return {experiment.id: _prepare_experiment(experiment, seeds[experiment.id]) for experiment in campaign.experiments}
 
 
 def _prepare_experiment(experiment: Experiment, seed: int) -> Trial:
     try:
-        return prepare(experiment.scenario, experiment.cluster, experiment_seed(seed, experiment.id))
+        return prepare(experiment.scenario, experiment.cluster, seed)
     except InputError as error:
         raise InputError(f"experiment {experiment.id}: {error}") from None
 
@@ -76,7 +78,6 @@ def run_study(study: Study, out: Path, host: HostFacts, progress: StudyProgress,
             if key not in finished:
                 shown = _shifted(progress, f"{key} {trial.scenario.name}", done, study.planned)
                 runs[key] = record(trial, out / key, host, shown, replace=resume)
-                runs[key].save_summary(dump_summary(summarise_run(runs[key])))
                 done += len(trial.plan)
     except KeyboardInterrupt:
         _save(out, _summarise(study, _readable(study, out), host, None, interrupted=True))
@@ -117,7 +118,7 @@ def _finished(study: Study, out: Path) -> dict[str, RunDir]:
         if (out / key / MANIFEST_FILE).exists():
             run = RunDir.open(out / key)
             _check_same(run, trial, study.campaign)
-            if run.manifest.status is Status.COMPLETE:
+            if run.manifest.status is Status.COMPLETE and (run.path / SUMMARY_FILE).exists():
                 finished[key] = run
     return finished
 

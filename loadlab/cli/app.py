@@ -54,8 +54,17 @@ def main() -> None:
         typer.echo("interrupted", err=True)
         sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of our stdout went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         sys.exit(ExitCode.OK)
+    except OSError as error:  # stdout itself is full or gone; files have errors of their own
+        _silence_stdout()
+        typer.echo(f"error: stdout cannot be written: {error.strerror}", err=True)
+        sys.exit(ExitCode.BAD_INPUT)
+
+
+def _silence_stdout() -> None:
+    """So that the interpreter's last flush does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ class _CampaignFile:
 
     name: str
     description: str = ""
+    same_seed: bool = False
     variants: dict[str, Variant] = field(default_factory=dict)
     sensitivity: Sensitivity | None = None
     published: Published | None = None
@@ -125,6 +126,7 @@ def load_campaign(path: Path) -> Campaign:
     campaign = Campaign(
         name=head.name,
         description=head.description,
+        same_seed=head.same_seed,
         experiments=experiments,
         variants=head.variants,
         sensitivity=head.sensitivity,

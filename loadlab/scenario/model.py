@@ -237,6 +237,7 @@ class Campaign:
     sensitivity: Sensitivity | None = None
     published: Published | None = None
     design_choices: DesignChoices | None = None
+    same_seed: bool = False  # experiments draw alike, so that equal scenarios are equal traffic
     variant_name: str | None = None  # which variant this is; None: the campaign as written
 
     def variant(self, name: str) -> Campaign:

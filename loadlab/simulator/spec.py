@@ -5,6 +5,7 @@ The rules that these keys set stand in docs/simulator-model.md.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -12,6 +13,8 @@ from typing import Annotated, ClassVar
 from loadlab.catalog.specs import Quantisation
 from loadlab.schema import NonNegative, Positive, PositiveShare, Share
 from loadlab.simulator.faults import Fault, check_faults
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 class Allocation(StrEnum):
@@ -212,6 +215,11 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if not self.pools:
             raise ValueError("pools is empty: a cluster needs at least one [pools.NAME]")
+        for name in self.pools:
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"pools.{name!r} must be 1 to 40 letters, digits, dashes or underscores: it names rows and lines of figures"
+                )
         self._check_prefill_pools()
         self._check_doors()
         for tier in self.tiers.shares if self.tiers else ():

@@ -211,3 +211,15 @@ def test_sensitivity_reports_the_totals_at_each_value(small: Study, tmp_path: Pa
     assert as_written["totals"] == summary["totals"]
     assert strict["totals"]["timeout"] > as_written["totals"]["timeout"]
     assert strict["totals"]["planned"] == 120
+
+
+def test_an_experiment_killed_before_its_summary_was_written_is_run_again(small: Study, tmp_path: Path) -> None:
+    run_study(small, tmp_path / "out", host_facts([]), quiet)
+    (tmp_path / "out" / "B" / "summary.json").unlink()
+    run_study(small, tmp_path / "out", host_facts([]), quiet, resume=True)
+    assert (tmp_path / "out" / "B" / "summary.json").is_file()
+
+
+def test_experiments_of_a_campaign_may_draw_alike() -> None:
+    study = prepare_study(load_campaign(SCENARIOS / "faults"), 1)
+    assert len({trial.plan.digest for trial in study.trials.values()}) == 1
