@@ -188,7 +188,8 @@ class Batcher:
             available -= pool.unreferenced_blocks(runs)
         chunk = min(target - computed, budget)
         blocks = max(0, -(-(computed + chunk) // size) - hit_blocks) if self._is_paged else self._reserved
-        if blocks > available:
+        # All of it must fit, not only its first chunk: else long prompts are let in to be preempted, again and again.
+        if (max(blocks, -(-target // size) - hit_blocks) if self._is_paged else blocks) > available:
             return False
         if is_shared:
             self._reuse(sequence, runs, hit_blocks, now_ps)

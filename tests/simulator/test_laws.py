@@ -152,10 +152,10 @@ def test_on_average_preemptions_fall_with_blocks_and_latency_with_speed() -> Non
 
 def test_a_single_workload_may_suffer_from_one_more_block() -> None:
     """So the law is about means. The block admits somebody earlier, who then outgrows the pool together with the others and is
-    computed anew: here 22 preemptions instead of 20, and a mean latency 2 % higher."""
-    (few, sooner), (many, later) = (overload(1, blocks=blocks, step_s=1.0) for blocks in (25, 26))
-    assert (few, many) == (20, 22)
-    assert later == pytest.approx(1.0187 * sooner, rel=1e-3)
+    computed anew: here 28 preemptions instead of 23, and a mean latency 7 % higher."""
+    (few, sooner), (many, later) = (overload(8, blocks=blocks, step_s=1.0) for blocks in (24, 25))
+    assert (few, many) == (23, 28)
+    assert later == pytest.approx(1.0740 * sooner, rel=1e-3)
 
 
 @pytest.mark.parametrize("router", list(Router))
