@@ -164,7 +164,7 @@ def test_contiguous_allocation_reserves_the_whole_window() -> None:
     cluster = make_cluster(limits=limits)
     done = drive(cluster, [(0.0, request(i, 10, 10)) for i in range(3)])
     assert [seconds(s.ended_ps) for s in done] == [10.0, 10.0, 20.0]
-    fragmentation = [bin_.kv_fragmentation for _, bin_ in cluster.timeline() if bin_.kv_fragmentation is not None]
+    fragmentation = [bin_.kv_fragmentation for _, bin_, _ in cluster.timeline() if bin_.kv_fragmentation is not None]
     assert min(fragmentation) > 0.8
     assert cluster.replicas[0].batcher.pool.used == 0
 
