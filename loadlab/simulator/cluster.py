@@ -158,6 +158,8 @@ class SimulatedCluster:
 
         Its model must be one of `serves`, its `seq` unlike any other's.
         """
+        if self._num_fault_timers and self._timers[0][0] <= at_ps:  # faults that came while nobody was there
+            self._events = self.advance_to(at_ps)
         sequence.arrival_ps = at_ps
         if self._is_plain:
             refusal = self._accept(sequence, self._front.pool_of_model(sequence.model), at_ps)
