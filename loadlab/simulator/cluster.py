@@ -16,6 +16,8 @@ from loadlab.catalog.specs import find, models
 from loadlab.errors import InputError
 from loadlab.record.request import Cause
 from loadlab.simulator.conditions import describe_pool
+from loadlab.simulator.events import Event as Event
+from loadlab.simulator.events import EventKind as EventKind
 from loadlab.simulator.fault_effects import FaultEffects
 from loadlab.simulator.faults import Misconfigured
 from loadlab.simulator.front import Front
@@ -29,16 +31,6 @@ from loadlab.simulator.spec import ClusterSpec, PlainConstants, PoolSpec
 from loadlab.simulator.step_time import StepTimes, compile_step_times
 from loadlab.simulator.timeline import TimelineBin
 from loadlab.simulator.token_times import TokenClock, token_times_ps
-
-
-class EventKind(IntEnum):
-    """What happened to a request."""
-
-    STARTED = 1  # its first token came
-    ENDED = 2  # it is over; `sequence.cause` says how
-
-
-Event = tuple[EventKind, int, Sequence]  # what happened, when in picoseconds, to whom: the sequence carries the details
 
 
 class Due(IntEnum):
@@ -127,8 +119,9 @@ class SimulatedCluster:
             capacity=capacity,
             times=times,
             ends=self._ends,
-            started=self._emit_started if self._is_plain else self._started,
-            ended=self._emit_ended if self._is_plain else self._ended,
+            events=self._events,
+            started=None if self._is_plain else self._started,
+            ended=None if self._is_plain else self._ended,
         )
         self.replicas.append(replica)
         return replica
@@ -211,21 +204,24 @@ class SimulatedCluster:
         """Lets everything up to and including `at_ps` happen. Returns what became of requests, in order of time."""
         ends, timers, replicas = self._ends, self._timers, self.replicas
         while True:
-            limit = at_ps if not timers or timers[0][0] > at_ps else timers[0][0]
-            first = min(ends)
-            if first <= limit:
-                if not self._is_plain:  # what ends in one replica may go on in another
-                    limit = first
-                for replica in replicas:
-                    if ends[replica.index] <= limit:
-                        replica.run_until(limit)
-            elif timers and timers[0][0] <= at_ps:
-                now, due, _, action, subject = heapq.heappop(timers)
-                self._num_fault_timers -= due <= Due.FAULT_END
-                action(subject, now)
-            else:
+            has_timer = bool(timers) and timers[0][0] <= at_ps
+            limit = timers[0][0] if has_timer else at_ps
+            if self._is_plain:  # what happens in a replica concerns no other
+                for i, end_ps in enumerate(ends):
+                    if end_ps <= limit:
+                        replicas[i].run_until(limit)
+            elif (first := min(ends)) <= limit:  # what ends in one replica may go on in another
+                for i, replica in enumerate(replicas):
+                    if ends[i] <= first:
+                        replica.run_until(first)
+                continue
+            if not has_timer:
                 break
-        events, self._events = self._events, []
+            now, due, _, action, subject = heapq.heappop(timers)
+            self._num_fault_timers -= due <= Due.FAULT_END
+            action(subject, now)
+        events = self._events[:]
+        self._events.clear()
         if len(replicas) > 1:
             events.sort(key=itemgetter(1))
         return events

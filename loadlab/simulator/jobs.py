@@ -182,5 +182,5 @@ def _child_of(request: Sequence, output_tokens: int) -> Sequence:
 
 def _take_over(parent: Sequence, child: Sequence) -> None:
     """Gives a request the tokens that an engine made for it."""
-    parent.pieces, parent.generated, parent.last_token_ps = list(child.pieces), child.generated, child.last_token_ps
+    parent.earlier_pieces, parent.generated, parent.last_token_ps = tuple(child.pieces), child.generated, child.last_token_ps
     parent.cached_tokens, parent.preemptions, parent.replica = child.cached_tokens, child.preemptions, child.replica

@@ -31,7 +31,7 @@ class Run:
 class BlockPool:
     """`num_blocks` blocks of `block_size` tokens. `take` may evict; it raises nothing and is asked only for what `available` has."""
 
-    __slots__ = ("_anonymous", "_runs", "_unreferenced", "block_size", "cached", "evicted", "free", "num_blocks")
+    __slots__ = ("_anonymous", "_unreferenced", "block_size", "cached", "evicted", "free", "num_blocks", "runs")
 
     def __init__(self, num_blocks: int, block_size: int) -> None:
         self.num_blocks = num_blocks
@@ -39,7 +39,7 @@ class BlockPool:
         self.free = num_blocks
         self.cached = 0
         self.evicted = 0  # blocks, since the start
-        self._runs: dict[int, Run] = {}
+        self.runs: dict[int, Run] = {}  # by key, referenced or not; for others to read
         self._unreferenced: OrderedDict[int, Run] = OrderedDict()  # oldest first
         self._anonymous = 0  # key of the newest content that nothing can hit; it ages like the rest
 
@@ -62,21 +62,28 @@ class BlockPool:
         """Moves `blocks` <= available out of the pool into private hands, evicting the least recently used first."""
         self.free -= blocks
         if self.free < 0:
-            self._evict(-self.free)
+            self.make_up()
 
-    def _evict(self, blocks: int) -> None:
+    def make_up(self) -> None:
+        """Evicts as many blocks as `free` is below zero: whoever took them wrote `take` out."""
+        unreferenced = self._unreferenced
+        blocks = -self.free
         assert blocks <= self.cached, "asked for more blocks than are available"
         self.evicted += blocks
         self.cached -= blocks
-        self.free += blocks
+        self.free = 0
         while blocks:
-            key, run = next(iter(self._unreferenced.items()))
+            key = next(iter(unreferenced))
+            run = unreferenced[key]
+            if run.blocks > blocks and key >= 0:
+                run.blocks -= blocks
+                return
             gone = min(blocks, run.blocks)
             run.blocks -= gone
             blocks -= gone
             if run.blocks == 0:
-                del self._unreferenced[key]
-                self._runs.pop(key, None)
+                del unreferenced[key]
+                self.runs.pop(key, None)
         self._free_oldest()
 
     def _free_oldest(self) -> None:
@@ -95,7 +102,7 @@ class BlockPool:
         hits: list[Run] = []
         covered = start = 0
         for key, end in path:
-            run = self._runs.get(key)
+            run = self.runs.get(key)
             if run is None:
                 break
             hits.append(run)
@@ -125,9 +132,9 @@ class BlockPool:
         already, in which case the caller's blocks stay private.
         """
         if run is None:
-            if key in self._runs:
+            if key in self.runs:
                 return None
-            run = self._runs[key] = Run(key)
+            run = self.runs[key] = Run(key)
             run.references = 1
         run.blocks += blocks
         return run
@@ -160,7 +167,7 @@ class BlockPool:
             self._unreferenced[run.key] = run
             self.cached += run.blocks
         else:
-            self._runs.pop(run.key, None)
+            self.runs.pop(run.key, None)
 
 
 Piece = tuple[int, int]  # (content, tokens): equal pieces behind equal prefixes have equal KV
