@@ -79,6 +79,7 @@ class SimulatedCluster:
         for name, pool in spec.pools.items():
             self._pools[name] = self._build_pool(name, pool, source)
         self._front = Front(spec, self._pools, seed)
+        self._first_pool = {model: self._front.pool_of_model(model) for model in self._front.models}
         self._jobs = Jobs(
             self._front,
             self._pools,
@@ -150,7 +151,7 @@ class SimulatedCluster:
         """
         sequence.arrival_ps = at_ps
         if self._is_plain:
-            refusal = self._accept(sequence, self._front.pool_of_model(sequence.model), at_ps)
+            refusal = self._accept(sequence, self._first_pool[sequence.model], at_ps)
         else:
             refusal = self._jobs.submit(sequence, at_ps)
         if refusal is not None:
@@ -204,7 +205,7 @@ class SimulatedCluster:
         """Lets everything up to and including `at_ps` happen. Returns what became of requests, in order of time."""
         ends, timers, replicas = self._ends, self._timers, self.replicas
         while True:
-            has_timer = bool(timers) and timers[0][0] <= at_ps
+            has_timer = timers and timers[0][0] <= at_ps
             limit = timers[0][0] if has_timer else at_ps
             if self._is_plain:  # what happens in a replica concerns no other
                 for i, end_ps in enumerate(ends):
@@ -220,6 +221,8 @@ class SimulatedCluster:
             now, due, _, action, subject = heapq.heappop(timers)
             self._num_fault_timers -= due <= Due.FAULT_END
             action(subject, now)
+        if not self._events:
+            return []
         events = self._events[:]
         self._events.clear()
         if len(replicas) > 1:

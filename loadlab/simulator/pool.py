@@ -30,9 +30,12 @@ class Pool:
         self._router = spec.router
         self._queue_limit = spec.queue_limit
         self._routed = 0
-        self._is_single = len(replicas) == 1
+        blocks = capacity.num_blocks
+        in_blocks = capacity.context_tokens if blocks is None else blocks * capacity.block_size_tokens
+        self._fits_tokens = min(capacity.context_tokens, in_blocks)  # prompt and answer up to here are never refused
         self._scales = spec.autoscale is not None
         self._free_share = 1 - spec.min_free_kv_share
+        self._is_plain = self._free_share == 1  # every replica that is up may be chosen
         self._scaled_ps: int | None = None  # when autoscaling looked last
         self._off: set[int] = set()  # positions of replicas that autoscaling has not started
         if spec.autoscale is not None:
@@ -59,24 +62,22 @@ class Pool:
 
     def accept(self, sequence: Sequence, at_ps: int) -> Cause | None:
         """Hands the sequence to a replica. Returns why not, if none takes it."""
-        refusal = self.refusal(sequence)
-        if refusal is not None:
+        held = sequence.prompt_tokens + sequence.output_tokens
+        if held > self._fits_tokens and (refusal := self.refusal(sequence)) is not None:
             return refusal
-        if self._scales:
-            self._scale(at_ps)
-        replica = self.replicas[0]
-        if self._is_single and replica.is_up and not replica.is_draining:
-            eligible = self.replicas
-        else:
-            eligible = [replica for replica in self.replicas if replica.is_up and not replica.is_draining]
-            if not eligible:
-                return Cause.NO_REPLICA
-        if self._free_share < 1:
-            eligible = [replica for replica in eligible if self._has_free_kv(replica)]
-            if not eligible:
-                return Cause.KV_EXHAUSTED
         if sequence.prefix and not sequence.path:
             sequence.path, sequence.answer_key = prefix_path(sequence.prefix, sequence.answer, self.capacity.block_size_tokens)
+        if self._scales:
+            self._scale(at_ps)
+        eligible = self.replicas
+        if not self._is_plain or not all([replica.is_up and not replica.is_draining for replica in eligible]):
+            eligible = [replica for replica in eligible if replica.is_up and not replica.is_draining]
+            if not eligible:
+                return Cause.NO_REPLICA
+            if self._free_share < 1:
+                eligible = [replica for replica in eligible if self._has_free_kv(replica)]
+                if not eligible:
+                    return Cause.KV_EXHAUSTED
         replica = self._route(sequence, eligible) if len(eligible) > 1 else eligible[0]
         self._routed += 1
         limit = self._queue_limit
@@ -139,15 +140,21 @@ def _load(replica: Replica) -> int:
 
 
 def _longest_prefix(sequence: Sequence, eligible: list[Replica]) -> Replica:
-    """The replica that has most of the prompt cached; among equals the least loaded."""
+    """The replica that has most of the prompt cached; among equals the least loaded. Most replicas lack its first piece already."""
     path = sequence.path
     if not path:
         return min(eligible, key=_load)
+    first_key, first_end = path[0]
+    has_more = len(path) > 1
     best, best_blocks, best_load = eligible[0], -1, 0
     for replica in eligible:
-        _, blocks = replica.batcher.pool.match(path)
+        batcher = replica.batcher
+        run = batcher.pool.runs.get(first_key)
+        blocks = 0 if run is None else run.blocks
+        if has_more and blocks >= first_end:
+            _, blocks = batcher.pool.match(path)
         if blocks >= best_blocks:
-            load = _load(replica)
+            load = batcher.num_waiting + len(batcher.running)
             if blocks > best_blocks or load < best_load:
                 best, best_blocks, best_load = replica, blocks, load
     return best

@@ -96,15 +96,14 @@ class Replica:
     def enqueue(self, sequence: Sequence, at_ps: int) -> None:
         """A new sequence at the end of the line. The replica must be up."""
         batcher, index = self.batcher, self.index
-        may_join = batcher.num_waiting == 0 and self._steps > 1 and batcher.has_room
         sequence.replica = index
-        batcher.waiting.append(sequence)
-        batcher.num_waiting += 1
         if self._ends[index] == NEVER_PS:
             self._steps = 0
             self._ends[index] = at_ps + WAKE_PS
-        elif may_join:
+        elif self._steps > 1 and batcher.has_room:
             self._cut(at_ps)
+        batcher.waiting.append(sequence)
+        batcher.num_waiting += 1
 
     def leave(self, sequence: Sequence, cause: Cause, at_ps: int) -> None:
         """Gives up on a sequence: it is over now. A running one holds its place until the next step end."""
@@ -121,8 +120,7 @@ class Replica:
     def set_times(self, times: StepTimes, at_ps: int) -> None:
         """Another speed, from the first step end strictly after `at_ps`."""
         self._base_times = times
-        if self._steps:
-            self._cut(at_ps)
+        self._cut(at_ps)
         self._renew_times()
 
     def die(self, cause: Cause, at_ps: int, ready_ps: int) -> None:
@@ -177,34 +175,36 @@ class Replica:
 
     def _steps_done(self, at_ps: int) -> int:
         """Steps of the stretch under way that have ended by `at_ps`."""
-        return min(self._steps, self._steps_until(at_ps) - 1) if self._steps else 0
-
-    def _cut(self, at_ps: int) -> None:
-        """Ends the stretch under way at its first step end strictly after `at_ps`."""
-        if self._steps > 1:
-            steps = self._steps_until(at_ps)
-            if steps < self._steps:
-                self._steps = steps
-                self._ends[self.index] = self._start_ps + self._duration_ps(steps)
+        return min(self._steps, self._steps_until(at_ps)[0] - 1) if self._steps else 0
 
     def _duration_ps(self, steps: int) -> int:
         return steps * self._first_ps + self._slope_ps * (steps * (steps - 1) // 2)
 
-    def _steps_until(self, at_ps: int) -> int:
-        """The fewest steps that end strictly after `at_ps`: a float root, mended to the exact integer."""
+    def _cut(self, at_ps: int) -> None:
+        """Ends the stretch under way, if there is one, at its first step end strictly after `at_ps`."""
+        if self._steps <= 1:
+            return
+        steps, duration = self._steps_until(at_ps)
+        if steps < self._steps:
+            self._steps = steps
+            self._ends[self.index] = self._start_ps + duration
+
+    def _steps_until(self, at_ps: int) -> tuple[int, int]:
+        """The fewest steps that end strictly after `at_ps`, and how long they take: a float root, mended to the exact integer."""
         span, slope, first = at_ps - self._start_ps, self._slope_ps, self._first_ps
         if slope == 0:
-            return span // first + 1
+            steps = span // first + 1
+            return steps, steps * first
         linear = first - slope / 2
         steps = int((math.sqrt(linear * linear + 2.0 * slope * span) - linear) / slope) + 1
-        end = steps * first + slope * (steps * (steps - 1) // 2)
-        while end <= span:
-            end += first + slope * steps
+        duration = steps * first + slope * (steps * (steps - 1) // 2)
+        while duration <= span:
+            duration += first + slope * steps
             steps += 1
-        while steps > 1 and end - (last := first + slope * (steps - 1)) > span:
-            end -= last
+        while steps > 1 and duration - (last := first + slope * (steps - 1)) > span:
+            duration -= last
             steps -= 1
-        return steps
+        return steps, duration
 
     # The loop
 
