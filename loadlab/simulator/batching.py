@@ -32,7 +32,7 @@ class Batcher:
         self._max_batched_tokens = limits.max_batched_tokens or NO_LIMIT
         self._prefix_caching = limits.prefix_caching
         self._is_static = limits.batching is Batching.STATIC
-        self._is_paged = self.frees_at_once = limits.allocation is Allocation.PAGED
+        self._is_paged = limits.allocation is Allocation.PAGED
         # Without paging a sequence reserves its whole window (contiguous), or nothing that is counted (unbounded).
         self._reserved = -(-capacity.context_tokens // size) if limits.allocation is Allocation.CONTIGUOUS else 0
         self._admissions = 0
@@ -74,20 +74,21 @@ class Batcher:
 
     def give_back(self, sequence: Sequence, context: int) -> None:
         """Returns the blocks of a sequence that is over, at a context of so many tokens."""
-        size = self._block_size
+        size, pool = self._block_size, self.pool
+        blocks = (context + size - 1) // size
         if not self._is_paged:
-            self.pool.free += self._reserved
-        elif not self._prefix_caching:
-            self.pool.free += -(-context // size)
+            pool.free += self._reserved
+        elif not self._prefix_caching or (not sequence.runs and sequence.answer_key is None and not pool.unreferenced):
+            pool.free += blocks  # nobody will ask for them, and nothing that can be hit is older
         else:
             full = context // size
-            rest = -(-context // size) - full
             if sequence.answer_key is not None:
                 self._publish_answer(sequence, full)
-            if full < sequence.shared_blocks:  # its last shared block was being computed anew
-                full, rest = sequence.shared_blocks, 0
-            self.pool.release(sequence.runs, full - sequence.shared_blocks, rest)
-            sequence.forget_blocks()
+            if full < (shared := sequence.shared_blocks):  # its last shared block was being computed anew
+                full = blocks = shared
+            pool.release(sequence.runs, full - shared, blocks - full)
+            if sequence.runs:
+                sequence.forget_blocks()
 
     def clear_padding(self) -> None:
         """Static batching: the last one has ended, so all give up their places."""

@@ -74,7 +74,7 @@ class Replica:
         self._restart_ps = round(limits.restart_s * PS_PER_S)
         self._is_static = limits.batching is Batching.STATIC
         self._is_unbounded = capacity.num_blocks is None
-        self._is_limited = self._is_unbounded or limits.step_noise_cv > 0  # more than completions and blocks end a stretch
+        self._is_special = self._is_unbounded or self._is_static or self._noise_cv > 0
         self._safe_step_tokens = capacity.safe_step_tokens()
         self._leaving: list[Sequence] = []
         self._start_ps = self._steps = self._first_ps = self._slope_ps = self._prefill_tokens = 0
@@ -221,53 +221,54 @@ class Replica:
                 self.is_up = True
                 ends[index] = NEVER_PS
             return
-        batcher = self.batcher
+        batcher, log, is_special = self.batcher, self.log, self._is_special
         decoding, pool, running, prefilling = batcher.decoding, batcher.pool, batcher.running, batcher.prefilling
-        needs, block_size, values = decoding.needs, pool.block_size, self.log.values
+        needs, block_size, num_blocks = decoding.needs, pool.block_size, pool.num_blocks
         start_ps, steps, first_ps, slope_ps, prefill_tokens = self._start_ps, self._steps, self._first_ps, self._slope_ps, self._prefill_tokens
+        tick = batcher.tick
         while now <= limit_ps:
-            tick = batcher.tick
             if steps:
                 # The stretch ends: its steps after the first take their blocks, every decoding sequence gains its tokens.
                 size = decoding.size
-                if steps > 1 and size:
+                if steps > 1:
                     phase = (tick + 1) % block_size
-                    if phase + steps - 1 <= block_size:
+                    if phase + steps <= block_size + 1:
                         pool.free -= sum(needs[phase : phase + steps - 1])
                     else:
                         pool.free -= decoding.blocks_between(tick + 1, steps - 1)
                     if pool.free < 0:
                         pool.make_up()
                 held = decoding.kv_tokens = decoding.kv_tokens + size * steps
-                values += (
-                    tick, steps, start_ps, first_ps, slope_ps, len(running), batcher.num_waiting,
-                    held if self._is_unbounded else pool.num_blocks - pool.free - pool.cached, held, prefill_tokens, size,
+                used = held if self._is_unbounded else num_blocks - pool.free - pool.cached
+                log.values += (
+                    tick, steps, start_ps, first_ps, slope_ps, len(running), batcher.num_waiting, used, held, prefill_tokens, size
                 )  # fmt: skip
                 batcher.tick = tick = tick + steps
-                if prefilling:
+                if prefill_tokens:
                     self._complete_prefill(now)
                 if self._leaving:
                     self._let_go()
                 if decoding.next_end <= tick:
                     self._finish_ended(now)
-                if self._is_static and len(batcher.padding) == len(running):
+                if is_special and batcher.padding and len(batcher.padding) == len(running):
                     batcher.clear_padding()
 
             # The next one begins: decodes take their blocks, then the prompt in progress goes on and the line moves up.
-            if self._noise_cv and tick % NOISE_TICKS == 0:
+            if is_special and self._noise_cv and tick % NOISE_TICKS == 0:
                 self._renew_times()
             batcher.has_preempted = False
             blocks = needs[tick % block_size]
-            if blocks > pool.free + pool.cached:
-                batcher.take_decode_blocks(now)
-            elif blocks:
-                pool.free -= blocks
-                if pool.free < 0:
-                    pool.make_up()
-            work = batcher.schedule_prefill(now) if prefilling or batcher.num_waiting else None
-            self.reported_kv_used_blocks = pool.num_blocks - pool.free - pool.cached
-            size, times = decoding.size, self._times
-            start_ps = now
+            if blocks:
+                if blocks > pool.free + pool.cached:
+                    batcher.take_decode_blocks(now)
+                else:
+                    pool.free -= blocks
+                    if pool.free < 0:
+                        pool.make_up()
+            work = batcher.schedule_prefill(now) if batcher.num_waiting or prefilling else None
+            available = pool.free + pool.cached
+            self.reported_kv_used_blocks = num_blocks - available
+            size, times, start_ps = decoding.size, self._times, now
             if work is not None:
                 steps, slope_ps, prefill_tokens = 1, 0, work[0]
                 if size + prefill_tokens > self._safe_step_tokens and self._is_out_of_memory(size + prefill_tokens):
@@ -279,18 +280,18 @@ class Replica:
                 # Pure decode steps to the next completion or block shortage; the first one's blocks are taken already.
                 prefill_tokens = 0
                 steps = decoding.next_end - tick
-                if steps * size > pool.free + pool.cached:  # more than every step's worst
-                    steps = 1 + decoding.affordable_steps(tick + 1, steps - 1, pool.free + pool.cached)
-                if self._is_limited:
+                if steps * size > available:  # more than every step's worst
+                    steps = 1 + decoding.affordable_steps(tick + 1, steps - 1, available)
+                if is_special:
                     steps = self._limited_steps(steps)
                     if steps < 1:
                         self._run_out_of_memory(now)
                         return self.run_until(limit_ps)
                 if batcher.has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
                     steps = 1
-                table = times.decode_table
-                slope_ps = times.kv_ps * size
-                first_ps = (table[size] if size < len(table) else times.decode_ps(size)) + times.kv_ps * decoding.kv_tokens
+                table, kv_ps = times.decode_table, times.kv_ps
+                slope_ps = kv_ps * size
+                first_ps = (table[size] if size < len(table) else times.decode_ps(size)) + kv_ps * decoding.kv_tokens
                 now += steps * first_ps + slope_ps * (steps * (steps - 1) // 2)
             else:
                 steps, now = 0, NEVER_PS
@@ -304,13 +305,13 @@ class Replica:
         unfinished: Sequence | None = None
         for sequence in prefilling:
             computed = sequence.computed + sequence.chunk
-            generated = sequence.generated
+            generated, output_tokens = sequence.generated, sequence.output_tokens
             if computed < sequence.prompt_tokens + generated:
                 sequence.computed = computed
                 unfinished = sequence
                 continue
             sequence.first_tick = tick
-            sequence.end_tick = end_tick = tick + sequence.output_tokens - generated - 1
+            sequence.end_tick = end_tick = tick + output_tokens - generated - 1
             if decoding.counts_blocks:
                 sequence.phase = phase = (tick - computed) % decoding.block_size
                 decoding.needs[phase] += 1
@@ -323,7 +324,7 @@ class Replica:
                 sequence.first_tick = 0
                 continue
             sequence.state = DECODING
-            if sequence.first_token_ps is None and sequence.output_tokens:
+            if sequence.first_token_ps is None and output_tokens:
                 sequence.first_token_ps = now
                 if self._started is None:
                     self._events.append((STARTED_EVENT, now, sequence))
@@ -341,8 +342,8 @@ class Replica:
 
     def _finish_ended(self, now: int) -> None:
         """Ends the sequences whose last token has come, the oldest admission first."""
-        batcher, is_static = self.batcher, self._is_static
-        decoding, running, pool, tick = batcher.decoding, batcher.running, batcher.pool, batcher.tick
+        batcher = self.batcher
+        decoding, running, tick = batcher.decoding, batcher.running, batcher.tick
         ends, bound = decoding.ends, (tick + 1) << ADMISSION_BITS
         while ends[0] < bound:
             admission = heappop(ends) & ADMISSION_MASK
@@ -354,7 +355,7 @@ class Replica:
             if output_tokens:
                 sequence.generated = output_tokens
                 sequence.last_token_ps = now
-            if is_static:
+            if self._is_static:
                 batcher.padding.append(sequence)
             else:
                 del running[admission]
@@ -364,10 +365,7 @@ class Replica:
                     decoding.needs[sequence.phase] -= 1
                 decoding.size -= 1
                 decoding.kv_tokens -= context
-                if batcher.frees_at_once and not sequence.runs and sequence.answer_key is None and pool.holds_no_content:
-                    pool.free += (context + pool.block_size - 1) // pool.block_size
-                else:
-                    batcher.give_back(sequence, context)
+                batcher.give_back(sequence, context)
             sequence.state = ENDED
             sequence.ended_ps = now
             if self._ended is None:

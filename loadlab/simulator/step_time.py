@@ -88,12 +88,12 @@ class CompiledTimes:
         """See StepTimes."""
         tokens, attention, completed, image_tokens = work
         verified = running * self._verified
-        by_tokens, by_rows = self._tokens_s, self._head_s
-        rows, tokens_in_all = verified + completed, verified + tokens
-        if tokens_in_all not in by_tokens or rows not in by_rows:
-            self._linear_s(tokens_in_all, rows)
-        step_s = by_tokens[tokens_in_all] + by_rows[rows] + self._prefill_floor_s
-        step_s += self._attention_s * attention + self._prefill_token_s * tokens + self._image_token_s * image_tokens
+        try:
+            linear_s = self._tokens_s[verified + tokens] + self._head_s[verified + completed]
+        except KeyError:
+            linear_s = self._linear_s(verified + tokens, verified + completed)
+        work_s = self._attention_s * attention + self._prefill_token_s * tokens + self._image_token_s * image_tokens
+        step_s = linear_s + self._prefill_floor_s + work_s
         if self._verified == 1:
             return round((step_s + self._decode_floor_s if running else step_s) * PS_PER_S)
         return self.decode_ps(running) + _ps(step_s - (self._linear_s(verified, verified) if running else 0.0))
