@@ -15,10 +15,11 @@ from loadlab.simulator.kv_cache import BlockPool, Run
 from loadlab.simulator.sequence import Sequence, State
 from loadlab.simulator.sharding import KvCapacity
 from loadlab.simulator.spec import Allocation, Batching, EngineLimits
-from loadlab.simulator.step_time import Work
+from loadlab.simulator.step_time import StepWork
 from loadlab.simulator.timeline import CACHED, PREEMPTED, Timeline
 
 NO_LIMIT = 2**60
+WAITING, PREFILLING, DECODING, ENDED = State  # looking a member up in its enum costs as much as a call
 
 
 class Batcher:
@@ -36,9 +37,9 @@ class Batcher:
         self._reserved = -(-capacity.context_tokens // size) if limits.allocation is Allocation.CONTIGUOUS else 0
         self._admissions = 0
         self.pool = BlockPool(capacity.num_blocks or NO_LIMIT, size)
-        self.decoding = DecodeBatch(size, counts_blocks=self._is_paged)
-        self.prefilling: list[Sequence] = []  # with a chunk in the step under way; oldest first
         self.running: dict[int, Sequence] = {}  # by admission, so the last one is the newest
+        self.decoding = DecodeBatch(size, self.running, counts_blocks=self._is_paged)
+        self.prefilling: list[Sequence] = []  # with a chunk in the step under way; oldest first
         self.padding: list[Sequence] = []  # static batching: ended, but their places are kept
         self.waiting: deque[Sequence] = deque()  # may hold sequences that have ended meanwhile
         self.num_waiting = 0
@@ -59,64 +60,41 @@ class Batcher:
         tokens = self.decoding.kv_tokens
         return tokens + sum([s.computed for s in self.prefilling]) if self.prefilling else tokens
 
-    def enqueue(self, sequence: Sequence) -> None:
-        """Puts a sequence at the end of the line."""
-        self.waiting.append(sequence)
-        self.num_waiting += 1
-
-    # One boundary
-
-    def schedule(self, now_ps: int) -> Work | None:
-        """Decides the step from this boundary on. Returns its prefill work; None if it only decodes, or if nobody runs."""
-        decoding, pool, preemptions = self.decoding, self.pool, self.preemptions
-        while (blocks := decoding.needs[self.tick % self._block_size]) > pool.free + pool.cached:
+    def take_decode_blocks(self, now_ps: int) -> None:
+        """Takes the blocks that decodes need for the next step; while there are fewer, the newest sequence gives way."""
+        needs, pool = self.decoding.needs, self.pool
+        phase = self.tick % self._block_size
+        while (blocks := needs[phase]) > pool.available:
             self._preempt(next(reversed(self.running.values())), now_ps)
-        if blocks:
-            pool.take(blocks)
-        budget = self._max_batched_tokens - decoding.size
-        if self.prefilling:  # one: the newest
-            budget -= self._continue_prefill(self.prefilling[0], budget, now_ps)
-        image_tokens = 0
-        self.has_preempted = self.preemptions > preemptions
-        if self.num_waiting and not self.has_preempted and not (self._is_static and self.running):
-            image_tokens = self._admit(budget, now_ps)
-        return self._prefill_work(image_tokens) if self.prefilling else None
-
-    def complete_prefill(self) -> list[Sequence]:
-        """After a step: returns the sequences whose prefill it completed. They emit a token at the new tick."""
-        prefilling, decoding, tick = self.prefilling, self.decoding, self.tick
-        unfinished = []
-        for sequence in prefilling:
-            computed = sequence.computed = sequence.computed + sequence.chunk
-            if computed < sequence.prompt_tokens + sequence.generated:
-                unfinished.append(sequence)
-                continue
-            if sequence.state is not State.ENDED:  # its client may have left during the step
-                sequence.state = State.DECODING
-            decoding.add(sequence, tick, computed, tick)
-        self.prefilling = unfinished
-        return [sequence for sequence in prefilling if sequence not in unfinished] if unfinished else prefilling
+        pool.take(blocks)
 
     def retire(self, sequence: Sequence) -> None:
-        """Takes a running sequence out for good. What it computed stays cached."""
-        context = self._take_out(sequence)
+        """Takes a running sequence out for good, before its last token or after padding. What it computed stays cached."""
+        self.give_back(sequence, self._take_out(sequence))
+
+    def give_back(self, sequence: Sequence, context: int) -> None:
+        """Returns the blocks of a sequence that is over, at a context of so many tokens."""
+        size, pool = self._block_size, self.pool
+        blocks = (context + size - 1) // size
         if not self._is_paged:
-            self.pool.free += self._reserved
-        elif not self._prefix_caching:
-            self.pool.free += -(-context // self._block_size)
+            pool.free += self._reserved
+        elif not self._prefix_caching or (not sequence.runs and sequence.answer_key is None and not pool.unreferenced):
+            pool.free += blocks  # nobody will ask for them, and nothing that can be hit is older
         else:
-            if not sequence.runs and sequence.answer_key is None and self.pool.holds_no_content:
-                self.pool.free += -(-context // self._block_size)
-                return
-            full = context // self._block_size
-            rest = -(-context // self._block_size) - full
+            full = context // size
             if sequence.answer_key is not None:
                 self._publish_answer(sequence, full)
-            if full < sequence.shared_blocks:  # its last shared block was being computed anew
-                full, rest = sequence.shared_blocks, 0
-            self.pool.release(sequence.runs, full - sequence.shared_blocks, rest)
+            if full < (shared := sequence.shared_blocks):  # its last shared block was being computed anew
+                full = blocks = shared
+            pool.release(sequence.runs, full - shared, blocks - full)
             if sequence.runs:
                 sequence.forget_blocks()
+
+    def clear_padding(self) -> None:
+        """Static batching: the last one has ended, so all give up their places."""
+        for sequence in self.padding:
+            self.retire(sequence)
+        self.padding.clear()
 
     def _take_out(self, sequence: Sequence) -> int:
         """Removes a sequence from the running ones. Returns its context in tokens."""
@@ -125,91 +103,112 @@ class Batcher:
         if self.prefilling and sequence in self.prefilling:
             self.prefilling.remove(sequence)
             return sequence.computed
-        return self.decoding.remove(sequence, self.tick)
+        return self.decoding.remove(sequence, self.tick, has_ended=sequence in self.padding)
 
     # Preemption
 
     def _preempt(self, sequence: Sequence, now_ps: int) -> None:
         """Newest first: it has the least to recompute, and service stays first come first served. Its private blocks are lost."""
-        was_decoding = sequence.state is State.DECODING
+        was_decoding = sequence.state is DECODING
         context = self._take_out(sequence)
         if was_decoding:
             sequence.emit_until(self.tick, now_ps)
         self.pool.release(sequence.runs, 0, max(0, -(-context // self._block_size) - sequence.shared_blocks))
         sequence.forget_blocks()
-        sequence.state = State.WAITING
+        sequence.state = WAITING
         sequence.is_resident = False
         sequence.preemptions += 1
         self.preemptions += 1
+        self.has_preempted = True
         self.waiting.appendleft(sequence)
         self.num_waiting += 1
         self._timeline.count(PREEMPTED, now_ps, 1)
 
     # Prefill
 
+    def schedule_prefill(self, now_ps: int) -> StepWork | None:  # noqa: C901  once a request, so written out
+        """Lets the prompt in progress go on, then admits from the line. Returns the step's prefill work; None if there is none."""
+        budget = self._max_batched_tokens - self.decoding.size
+        prefilling = self.prefilling
+        tokens = completed = image_tokens = 0
+        attention = 0.0
+        if prefilling:  # one: the newest
+            sequence = prefilling[0]
+            tokens = self._continue_prefill(sequence, budget, now_ps)
+            budget -= tokens
+            attention += tokens * (sequence.computed + tokens / 2)
+            completed += sequence.computed + tokens == sequence.prefill_target
+        if self.num_waiting and not self.has_preempted and not (self._is_static and self.running):
+            waiting, running, pool, size = self.waiting, self.running, self.pool, self._block_size
+            while self.num_waiting and len(running) < self._max_running:
+                sequence = waiting[0]
+                if sequence.state is ENDED:
+                    waiting.popleft()
+                    continue
+                if sequence.is_resident:
+                    if not self._try_admit_resident(sequence):
+                        break
+                    continue
+                if budget <= 0:
+                    break
+                target = sequence.prompt_tokens + sequence.generated
+                available = pool.free + pool.cached
+                computed = hit_blocks = 0
+                runs: list[Run] | None = None
+                if sequence.path and self._prefix_caching:
+                    runs, hit_blocks = pool.match(sequence.path)
+                    computed = min(hit_blocks, (target - 1) // size) * size  # at least one token is computed, to have logits
+                    available -= pool.unreferenced_blocks(runs)
+                scheduled = target if target - computed <= budget else computed + budget
+                if not self._is_paged:
+                    blocks = whole = self._reserved
+                else:  # all of it must fit, not only its first chunk: else long prompts are let in to be preempted, again and again
+                    whole = (target + size - 1) // size - hit_blocks
+                    if (blocks := (scheduled + size - 1) // size - hit_blocks) < 0:
+                        blocks = 0
+                if whole > available:
+                    break
+                if runs is not None:
+                    self._reuse(sequence, runs, hit_blocks, now_ps)
+                pool.free -= blocks
+                if pool.free < 0:
+                    pool.make_up()
+                self._leave_line(sequence, PREFILLING)
+                prefilling.append(sequence)
+                sequence.computed = computed
+                sequence.chunk = chunk = scheduled - computed
+                if runs is not None:
+                    self._publish_prompt(sequence, scheduled // size)
+                budget -= chunk
+                tokens += chunk
+                attention += chunk * (computed + chunk / 2)
+                completed += scheduled == target
+                image_tokens += sequence.image_tokens
+        return (tokens, attention, completed, image_tokens) if prefilling else None
+
+    def _leave_line(self, sequence: Sequence, state: State) -> None:
+        """The head of the line runs."""
+        self.waiting.popleft()
+        self.num_waiting -= 1
+        self._admissions += 1
+        sequence.admission = self._admissions
+        sequence.state = state
+        self.running[self._admissions] = sequence
+
     def _continue_prefill(self, sequence: Sequence, budget: int, now_ps: int) -> int:
         """Schedules the next chunk of a prompt in progress, or preempts it if its blocks are not there. Returns its tokens."""
+        size = self._block_size
         chunk = min(sequence.prefill_target - sequence.computed, budget)
-        blocks = -(-(sequence.computed + chunk) // self._block_size) - -(-sequence.computed // self._block_size)
-        if self._is_paged and blocks > self.pool.available:
-            self._preempt(sequence, now_ps)
-            return 0
-        self._schedule_chunk(sequence, chunk, blocks if self._is_paged else 0)
-        return chunk
-
-    def _admit(self, budget: int, now_ps: int) -> int:
-        """Admits from the line, first come first served. Returns the image tokens to be encoded in this step."""
-        image_tokens, waiting, running = 0, self.waiting, self.running
-        while waiting and len(running) < self._max_running:
-            sequence = waiting[0]
-            if sequence.state is State.ENDED:
-                waiting.popleft()
-                continue
-            if not (self._try_admit_resident(sequence) if sequence.is_resident else self._try_admit(sequence, budget, now_ps)):
-                break
-            waiting.popleft()
-            self.num_waiting -= 1
-            if not sequence.is_resident:
-                budget -= sequence.chunk
-                image_tokens += sequence.image_tokens
-        return image_tokens
-
-    def _try_admit(self, sequence: Sequence, budget: int, now_ps: int) -> bool:
-        """Starts the prefill of a waiting sequence behind its cached prefix. False if budget or blocks are short."""
-        if budget <= 0:
-            return False
-        pool, size, target = self.pool, self._block_size, sequence.prompt_tokens + sequence.generated
-        hit_blocks = computed = 0
-        available = pool.free + pool.cached
-        is_shared = self._prefix_caching and bool(sequence.path)
-        if is_shared:
-            runs, hit_blocks = pool.match(sequence.path)
-            computed = min(hit_blocks, (target - 1) // size) * size  # at least one token is computed, to have logits
-            available -= pool.unreferenced_blocks(runs)
-        chunk = min(target - computed, budget)
-        blocks = max(0, -(-(computed + chunk) // size) - hit_blocks) if self._is_paged else self._reserved
-        # All of it must fit, not only its first chunk: else long prompts are let in to be preempted, again and again.
-        if (max(blocks, -(-target // size) - hit_blocks) if self._is_paged else blocks) > available:
-            return False
-        if is_shared:
-            self._reuse(sequence, runs, hit_blocks, now_ps)
-        sequence.computed = computed
-        pool.take(blocks)
+        if self._is_paged:
+            blocks = -(-(sequence.computed + chunk) // size) - -(-sequence.computed // size)
+            if blocks > self.pool.available:
+                self._preempt(sequence, now_ps)
+                return 0
+            self.pool.take(blocks)
         sequence.chunk = chunk
-        self._run(sequence, State.PREFILLING)
-        self.prefilling.append(sequence)
-        if is_shared:
-            self._publish_prompt(sequence, (computed + chunk) // size)
-        return True
-
-    def _reuse(self, sequence: Sequence, runs: list[Run], blocks: int, now_ps: int) -> None:
-        """Lets a sequence start behind cached runs that cover `blocks`."""
-        self.pool.reference(runs)
-        sequence.runs, sequence.shared_blocks = runs, blocks
-        if sequence.preemptions == 0:
-            sequence.cached_tokens = min(blocks, (sequence.prompt_tokens - 1) // self._block_size) * self._block_size
-            if sequence.cached_tokens:
-                self._timeline.count(CACHED, now_ps, sequence.cached_tokens)
+        if self._prefix_caching and sequence.path:
+            self._publish_prompt(sequence, (sequence.computed + chunk) // size)
+        return chunk
 
     def _try_admit_resident(self, sequence: Sequence) -> bool:
         """Takes blocks for a prompt whose KV came over the network; it decodes from this boundary on."""
@@ -218,31 +217,18 @@ class Batcher:
         if needed > self.pool.available:
             return False
         self.pool.take(needed)
-        self._run(sequence, State.DECODING)
+        self._leave_line(sequence, DECODING)
         self.decoding.add(sequence, self.tick, sequence.prompt_tokens, self.tick + 1)
         return True
 
-    def _run(self, sequence: Sequence, state: State) -> None:
-        self._admissions += 1
-        sequence.admission = self._admissions
-        sequence.state = state
-        self.running[self._admissions] = sequence
-
-    def _schedule_chunk(self, sequence: Sequence, chunk: int, blocks: int) -> None:
-        self.pool.take(blocks)
-        sequence.chunk = chunk
-        if self._prefix_caching and sequence.path:
-            self._publish_prompt(sequence, (sequence.computed + chunk) // self._block_size)
-
-    def _prefill_work(self, image_tokens: int) -> Work:
-        tokens = completed = 0
-        attention = 0.0
-        for sequence in self.prefilling:
-            chunk, computed = sequence.chunk, sequence.computed
-            tokens += chunk
-            attention += chunk * (computed + chunk / 2)
-            completed += computed + chunk == sequence.prompt_tokens + sequence.generated
-        return Work(tokens, attention, completed, image_tokens)
+    def _reuse(self, sequence: Sequence, runs: list[Run], blocks: int, now_ps: int) -> None:
+        """Lets a sequence start behind cached runs that cover `blocks`."""
+        self.pool.reference(runs)
+        sequence.runs, sequence.shared_blocks = tuple(runs), blocks
+        if sequence.preemptions == 0:
+            sequence.cached_tokens = min(blocks, (sequence.prompt_tokens - 1) // self._block_size) * self._block_size
+            if sequence.cached_tokens:
+                self._timeline.count(CACHED, now_ps, sequence.cached_tokens)
 
     # Sharing
 
@@ -260,7 +246,7 @@ class Batcher:
                 sequence.path, sequence.answer_key = sequence.path[:i], None
                 return
             if own is None:
-                sequence.runs.append(run)
+                sequence.runs += (run,)
             sequence.shared_blocks = upto
 
     def _publish_answer(self, sequence: Sequence, full_blocks: int) -> None:
@@ -271,5 +257,5 @@ class Batcher:
             return
         run = self.pool.publish(sequence.answer_key, None, full_blocks - prompt_end)
         if run is not None:
-            sequence.runs.append(run)
+            sequence.runs += (run,)
             sequence.shared_blocks = full_blocks

@@ -16,6 +16,8 @@ from loadlab.catalog.specs import find, links, models
 from loadlab.errors import InputError
 from loadlab.record.request import Cause
 from loadlab.simulator.conditions import describe_pool
+from loadlab.simulator.events import Event as Event
+from loadlab.simulator.events import EventKind as EventKind
 from loadlab.simulator.fault_effects import FaultEffects
 from loadlab.simulator.faults import Misconfigured, SlowGpu
 from loadlab.simulator.front import Front
@@ -32,16 +34,6 @@ from loadlab.simulator.timeline import TimelineBin
 from loadlab.simulator.token_times import TokenClock, token_times_ps
 
 
-class EventKind(IntEnum):
-    """What happened to a request."""
-
-    STARTED = 1  # its first token came
-    ENDED = 2  # it is over; `sequence.cause` says how
-
-
-Event = tuple[EventKind, int, Sequence]  # what happened, when in picoseconds, to whom: the sequence carries the details
-
-
 class Due(IntEnum):
     """What may be due at a time, in the order in which it happens; step ends come before, arrivals after."""
 
@@ -51,8 +43,9 @@ class Due(IntEnum):
     TRANSIT = 4
 
 
-# (when, Due, order, what to do with whom then, whom); the order is unlike any other's. A fault concerns nobody.
-Timer = tuple[int, int, int, Callable[[Any, int], None], Sequence | None]
+# (when, Due, order, number, what to do with whom then, whom). Give-ups are in order of submission, a deadline before a limit on waiting;
+# the rest in order of the number, which is unlike any other's. A fault concerns nobody.
+Timer = tuple[int, int, int, int, Callable[[Any, int], None], Sequence | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +71,7 @@ class SimulatedCluster:
         self._events: list[Event] = []
         self._ends: list[int] = []
         self._timers: list[Timer] = []
-        self._order = 0
+        self._order = self._submitted = 0
         # Plain: no request waits on its way, or goes on in another pool, so engines report straight to the client.
         self._is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
         self._is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
@@ -88,6 +81,7 @@ class SimulatedCluster:
         for name, pool in spec.pools.items():
             self._pools[name] = self._build_pool(name, pool, source)
         self._front = Front(spec, self._pools, seed)
+        self._first_pool = {model: self._front.pool_of_model(model) for model in self._front.models}
         self._jobs = Jobs(
             self._front,
             self._pools,
@@ -99,7 +93,7 @@ class SimulatedCluster:
         effects = FaultEffects(spec, self._pools, self._placements)
         for i, fault in enumerate(spec.faults):
             for is_begin, at_ps, action in effects.actions(fault):
-                heapq.heappush(self._timers, (at_ps, Due.FAULT_BEGIN if is_begin else Due.FAULT_END, i, action, None))
+                heapq.heappush(self._timers, (at_ps, Due.FAULT_BEGIN if is_begin else Due.FAULT_END, i, self._next(), action, None))
         self._num_fault_timers = len(self._timers)
 
     def _build_pool(self, name: str, spec: PoolSpec, source: str) -> Pool:
@@ -130,8 +124,9 @@ class SimulatedCluster:
             capacity=capacity,
             times=times,
             ends=self._ends,
-            started=self._emit_started if self._is_plain else self._started,
-            ended=self._emit_ended if self._is_plain else self._ended,
+            events=self._events,
+            started=None if self._is_plain else self._started,
+            ended=None if self._is_plain else self._ended,
         )
         self.replicas.append(replica)
         return replica
@@ -159,30 +154,31 @@ class SimulatedCluster:
         Its model must be one of `serves`, its `seq` unlike any other's.
         """
         if self._num_fault_timers and self._timers[0][0] <= at_ps:  # faults that came while nobody was there
-            self._events = self.advance_to(at_ps)
+            self._events.extend(self.advance_to(at_ps))
         sequence.arrival_ps = at_ps
-        if self._is_plain:
-            refusal = self._accept(sequence, self._front.pool_of_model(sequence.model), at_ps)
-        else:
-            refusal = self._jobs.submit(sequence, at_ps)
+        sequence.order = self._submitted = self._submitted + 2
+        pool = self._first_pool[sequence.model]
+        refusal = self._accept(sequence, pool, at_ps) if self._is_plain else self._jobs.submit(sequence, at_ps)
         if refusal is not None:
             sequence.close(refusal, at_ps)
             return False
         if sequence.deadline_ps is not None:
-            self._order += 1
-            heapq.heappush(self._timers, (sequence.deadline_ps, Due.GIVE_UP, self._order, self._miss_deadline, sequence))
+            heapq.heappush(self._timers, (sequence.deadline_ps, Due.GIVE_UP, sequence.order, self._next(), self._miss_deadline, sequence))
         return True
+
+    def _next(self) -> int:
+        self._order += 1
+        return self._order
 
     def _accept(self, sequence: Sequence, pool: Pool, at_ps: int) -> Cause | None:
         refusal = pool.accept(sequence, at_ps)
         if refusal is None and pool.max_queue_wait_ps is not None:
-            self._order += 1
-            heapq.heappush(self._timers, (at_ps + pool.max_queue_wait_ps, Due.GIVE_UP, self._order, self._stop_waiting, sequence))
+            limit_ps = at_ps + pool.max_queue_wait_ps
+            heapq.heappush(self._timers, (limit_ps, Due.GIVE_UP, sequence.order + 1, self._next(), self._stop_waiting, sequence))
         return refusal
 
     def _travel(self, at_ps: int, action: Callable[[Sequence, int], None], sequence: Sequence) -> None:
-        self._order += 1
-        heapq.heappush(self._timers, (at_ps, Due.TRANSIT, self._order, action, sequence))
+        heapq.heappush(self._timers, (at_ps, Due.TRANSIT, 0, self._next(), action, sequence))
 
     def _miss_deadline(self, sequence: Sequence, now: int) -> None:
         if sequence.state is State.ENDED:
@@ -203,7 +199,7 @@ class SimulatedCluster:
     def next_event_ps(self) -> int:
         """When something happens next; NEVER_PS if nothing will. Faults to come while nobody is there are nothing."""
         timers = self._timers
-        while timers and timers[0][1] == Due.GIVE_UP and timers[0][4] is not None and timers[0][4].state is State.ENDED:
+        while timers and timers[0][1] == Due.GIVE_UP and timers[0][5] is not None and timers[0][5].state is State.ENDED:
             heapq.heappop(timers)
         step_end = min(self._ends)
         if not timers:
@@ -216,21 +212,26 @@ class SimulatedCluster:
         """Lets everything up to and including `at_ps` happen. Returns what became of requests, in order of time."""
         ends, timers, replicas = self._ends, self._timers, self.replicas
         while True:
-            limit = at_ps if not timers or timers[0][0] > at_ps else timers[0][0]
-            first = min(ends)
-            if first <= limit:
-                if not self._is_plain:  # what ends in one replica may go on in another
-                    limit = first
-                for replica in replicas:
-                    if ends[replica.index] <= limit:
-                        replica.run_until(limit)
-            elif timers and timers[0][0] <= at_ps:
-                now, due, _, action, subject = heapq.heappop(timers)
-                self._num_fault_timers -= due <= Due.FAULT_END
-                action(subject, now)
-            else:
+            has_timer = timers and timers[0][0] <= at_ps
+            limit = timers[0][0] if has_timer else at_ps
+            if self._is_plain:  # what happens in a replica concerns no other
+                for i, end_ps in enumerate(ends):
+                    if end_ps <= limit:
+                        replicas[i].run_until(limit)
+            elif (first := min(ends)) <= limit:  # what ends in one replica may go on in another
+                for i, replica in enumerate(replicas):
+                    if ends[i] <= first:
+                        replica.run_until(first)
+                continue
+            if not has_timer:
                 break
-        events, self._events = self._events, []
+            now, due, _, _, action, subject = heapq.heappop(timers)
+            self._num_fault_timers -= due <= Due.FAULT_END
+            action(subject, now)
+        if not self._events:
+            return []
+        events = self._events[:]
+        self._events.clear()
         if len(replicas) > 1:
             events.sort(key=itemgetter(1))
         return events

@@ -12,85 +12,84 @@ from heapq import heappop, heappush
 from loadlab.simulator.sequence import Sequence
 
 NEVER = 2**62
+ADMISSION_BITS = 40  # an end is one integer, end tick << ADMISSION_BITS | admission: it sorts by both, and costs one comparison
+ADMISSION_MASK = 2**ADMISSION_BITS - 1
 
 
 class DecodeBatch:
-    """Sequences that emit one token at every step's end. Without `counts_blocks` nobody ever needs one more."""
+    """Sequences that emit one token at every step's end. Without `counts_blocks` nobody ever needs one more.
 
-    __slots__ = ("_block_size", "_counts_blocks", "_ends", "kv_tokens", "needs", "next_end", "size")
+    Its fields are open to the replica's loop, which adds and ends sequences without a call: `add` and `remove` are the
+    same for whoever is not in a hurry.
+    """
 
-    def __init__(self, block_size: int, *, counts_blocks: bool) -> None:
-        self._block_size = block_size
-        self._counts_blocks = counts_blocks
+    __slots__ = ("block_size", "counts_blocks", "ends", "kv_tokens", "needs", "next_end", "num_stale", "running", "size")
+
+    def __init__(self, block_size: int, running: dict[int, Sequence], *, counts_blocks: bool) -> None:
+        """`running`: the replica's sequences by admission, whether they decode or not."""
+        self.block_size = block_size
+        self.counts_blocks = counts_blocks
+        self.running = running
         self.size = 0
         self.kv_tokens = 0  # contexts of all, at the current tick
+        self.ends = [NEVER << ADMISSION_BITS]  # a heap that is never empty; an end whose admission does not run is stale
+        self.num_stale = 0
         self.next_end = NEVER  # the first tick at which a sequence ends
-        self._ends: list[tuple[int, int, Sequence]] = []  # (end tick, admission, sequence); stale where the admission differs
-        self.needs = [0] * (2 * block_size)  # by phase, stored twice so that a window never wraps
+        self.needs = [0] * block_size  # by phase
 
     def add(self, sequence: Sequence, tick: int, context: int, first_tick: int) -> None:
         """A sequence whose context at `tick` is `context` tokens, and whose next token comes at `first_tick`."""
         sequence.first_tick = first_tick
         sequence.end_tick = end_tick = first_tick + sequence.output_tokens - sequence.generated - 1
-        sequence.context_base = context - tick
-        if self._counts_blocks:
-            sequence.phase = phase = (tick - context) % self._block_size
+        if self.counts_blocks:
+            sequence.phase = phase = (tick - context) % self.block_size
             self.needs[phase] += 1
-            self.needs[phase + self._block_size] += 1
         self.size += 1
         self.kv_tokens += context
-        heappush(self._ends, (end_tick, sequence.admission, sequence))
+        heappush(self.ends, end_tick << ADMISSION_BITS | sequence.admission)
         if end_tick < self.next_end:
             self.next_end = end_tick
 
-    def remove(self, sequence: Sequence, tick: int) -> int:
-        """Takes a sequence out at `tick`, its admission being 0 by now; returns its context in tokens."""
-        context = sequence.context_base + tick
-        if self._counts_blocks:
+    def remove(self, sequence: Sequence, tick: int, *, has_ended: bool) -> int:
+        """Takes a sequence out at `tick`, after it was taken out of `running`; returns its context in tokens.
+
+        `has_ended`: its end was popped already.
+        """
+        context = sequence.prompt_tokens + sequence.output_tokens - 1 + tick - sequence.end_tick
+        if self.counts_blocks:
             self.needs[sequence.phase] -= 1
-            self.needs[sequence.phase + self._block_size] -= 1
         self.size -= 1
         self.kv_tokens -= context
-        if sequence.end_tick == self.next_end:
-            self._find_next_end()
+        if not has_ended:
+            self.num_stale += 1
+            self.find_next_end()
         return context
 
-    def _find_next_end(self) -> None:
-        ends = self._ends
-        while ends and ends[0][1] != ends[0][2].admission:
+    def find_next_end(self) -> None:
+        """After an end was popped, or has become stale."""
+        ends = self.ends
+        while self.num_stale and len(ends) > 1 and ends[0] & ADMISSION_MASK not in self.running:
             heappop(ends)
-        self.next_end = ends[0][0] if ends else NEVER
-
-    def pop_ended(self, tick: int) -> list[Sequence]:
-        """Sequences whose last token came by `tick`, oldest admission first; the caller removes them."""
-        ended: list[Sequence] = []
-        ends = self._ends
-        while ends and (ends[0][0] <= tick or ends[0][1] != ends[0][2].admission):
-            _, admission, sequence = heappop(ends)
-            if admission == sequence.admission:
-                ended.append(sequence)
-        self.next_end = ends[0][0] if ends else NEVER
-        return ended
-
-    def blocks_at(self, tick: int) -> int:
-        """New blocks that the step from `tick` to the next needs."""
-        return self.needs[tick % self._block_size]
+            self.num_stale -= 1
+        self.next_end = ends[0] >> ADMISSION_BITS
 
     def blocks_between(self, tick: int, steps: int) -> int:
         """New blocks that `steps` steps from `tick` on need."""
-        if not self._counts_blocks:
+        if not self.counts_blocks:
             return 0
-        size = self._block_size
-        phase = tick % size
-        return steps // size * self.size + sum(self.needs[phase : phase + steps % size])
+        cycles, steps = divmod(steps, self.block_size)  # each sequence needs one block a cycle
+        phase = tick % self.block_size
+        wrapped = max(0, phase + steps - self.block_size)
+        return cycles * self.size + sum(self.needs[phase : phase + steps]) + sum(self.needs[:wrapped])
 
     def affordable_steps(self, tick: int, steps: int, blocks: int) -> int:
         """The most steps, up to `steps`, from `tick` on that `blocks` new blocks suffice for."""
-        if (steps // self._block_size + 1) * self.size <= blocks or not self._counts_blocks:
-            return steps  # each sequence needs one block a cycle
-        cycles = min(steps // self._block_size, max(0, blocks // self.size - 1))
-        taken, blocks = cycles * self._block_size, blocks - cycles * self.size
-        while taken < steps and self.blocks_at(tick + taken) <= blocks:
-            blocks -= self.blocks_at(tick + taken)
+        block_size = self.block_size
+        if (steps // block_size + 1) * self.size <= blocks or not self.counts_blocks:
+            return steps
+        cycles = min(steps // block_size, max(0, blocks // self.size - 1))
+        taken, blocks = cycles * block_size, blocks - cycles * self.size
+        while taken < steps and (needed := self.needs[(tick + taken) % block_size]) <= blocks:
+            blocks -= needed
             taken += 1
         return taken

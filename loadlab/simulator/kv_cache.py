@@ -31,7 +31,7 @@ class Run:
 class BlockPool:
     """`num_blocks` blocks of `block_size` tokens. `take` may evict; it raises nothing and is asked only for what `available` has."""
 
-    __slots__ = ("_anonymous", "_runs", "_unreferenced", "block_size", "cached", "evicted", "free", "num_blocks")
+    __slots__ = ("_anonymous", "block_size", "cached", "evicted", "free", "num_blocks", "runs", "unreferenced")
 
     def __init__(self, num_blocks: int, block_size: int) -> None:
         self.num_blocks = num_blocks
@@ -39,8 +39,8 @@ class BlockPool:
         self.free = num_blocks
         self.cached = 0
         self.evicted = 0  # blocks, since the start
-        self._runs: dict[int, Run] = {}
-        self._unreferenced: OrderedDict[int, Run] = OrderedDict()  # oldest first
+        self.runs: dict[int, Run] = {}  # by key, referenced or not; for others to read
+        self.unreferenced: OrderedDict[int, Run] = OrderedDict()  # oldest first; for others to read
         self._anonymous = 0  # key of the newest content that nothing can hit; it ages like the rest
 
     @property
@@ -53,36 +53,36 @@ class BlockPool:
         """Blocks that sequences hold now; cached ones that nobody holds are not in use."""
         return self.num_blocks - self.free - self.cached
 
-    @property
-    def holds_no_content(self) -> bool:
-        """Whether nothing unreferenced is cached: then content that nothing can hit is free at once."""
-        return not self._unreferenced
-
     def take(self, blocks: int) -> None:
         """Moves `blocks` <= available out of the pool into private hands, evicting the least recently used first."""
         self.free -= blocks
         if self.free < 0:
-            self._evict(-self.free)
+            self.make_up()
 
-    def _evict(self, blocks: int) -> None:
+    def make_up(self) -> None:
+        """Evicts as many blocks as `free` is below zero: whoever took them wrote `take` out."""
+        blocks = -self.free
         assert blocks <= self.cached, "asked for more blocks than are available"
         self.evicted += blocks
         self.cached -= blocks
-        self.free += blocks
+        self.free = 0
         while blocks:
-            key, run = next(iter(self._unreferenced.items()))
+            key, run = next(iter(self.unreferenced.items()))
+            if run.blocks > blocks and key >= 0:
+                run.blocks -= blocks
+                return
             gone = min(blocks, run.blocks)
             run.blocks -= gone
             blocks -= gone
             if run.blocks == 0:
-                del self._unreferenced[key]
-                self._runs.pop(key, None)
+                del self.unreferenced[key]
+                self.runs.pop(key, None)
         self._free_oldest()
 
     def _free_oldest(self) -> None:
         """Content that nothing can hit and that is older than all that can be hit is as good as free."""
-        while self._unreferenced and next(iter(self._unreferenced)) < 0:
-            _, run = self._unreferenced.popitem(last=False)
+        while self.unreferenced and next(iter(self.unreferenced)) < 0:
+            _, run = self.unreferenced.popitem(last=False)
             self.cached -= run.blocks
             self.free += run.blocks
 
@@ -95,7 +95,7 @@ class BlockPool:
         hits: list[Run] = []
         covered = start = 0
         for key, end in path:
-            run = self._runs.get(key)
+            run = self.runs.get(key)
             if run is None:
                 break
             hits.append(run)
@@ -112,11 +112,11 @@ class BlockPool:
     def reference(self, runs: Seq[Run]) -> None:
         """Takes a reference on each run, so that none of its blocks can be evicted."""
         for run in runs:
-            if run.references == 0 and run.key in self._unreferenced:
-                del self._unreferenced[run.key]
+            if run.references == 0 and run.key in self.unreferenced:
+                del self.unreferenced[run.key]
                 self.cached -= run.blocks
+                self._free_oldest()
             run.references += 1
-        self._free_oldest()
 
     def publish(self, key: int, run: Run | None, blocks: int) -> Run | None:
         """Turns `blocks` private blocks of the caller into shared ones of the run `key`, referenced by the caller.
@@ -125,9 +125,9 @@ class BlockPool:
         already, in which case the caller's blocks stay private.
         """
         if run is None:
-            if key in self._runs:
+            if key in self.runs:
                 return None
-            run = self._runs[key] = Run(key)
+            run = self.runs[key] = Run(key)
             run.references = 1
         run.blocks += blocks
         return run
@@ -145,22 +145,22 @@ class BlockPool:
 
     def _age(self, blocks: int) -> None:
         """Appends content that nothing can hit. Behind nothing that can be hit it is free; next to its like it joins that."""
-        if not self._unreferenced:
+        if not self.unreferenced:
             self.free += blocks
             return
-        newest = next(reversed(self._unreferenced.values()))
+        newest = next(reversed(self.unreferenced.values()))
         if newest.key >= 0:
             self._anonymous -= 1
-            newest = self._unreferenced[self._anonymous] = Run(self._anonymous)
+            newest = self.unreferenced[self._anonymous] = Run(self._anonymous)
         newest.blocks += blocks
         self.cached += blocks
 
     def _retire(self, run: Run) -> None:
         if run.blocks:
-            self._unreferenced[run.key] = run
+            self.unreferenced[run.key] = run
             self.cached += run.blocks
         else:
-            self._runs.pop(run.key, None)
+            self.runs.pop(run.key, None)
 
 
 Piece = tuple[int, int]  # (content, tokens): equal pieces behind equal prefixes have equal KV

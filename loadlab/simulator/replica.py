@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from heapq import heappop, heappush
 
 from loadlab.record.request import Cause
-from loadlab.simulator.batching import Batcher
+from loadlab.simulator.batching import DECODING, ENDED, WAITING, Batcher
+from loadlab.simulator.decode_batch import ADMISSION_BITS, ADMISSION_MASK
 from loadlab.simulator.draws import lognormal_factor
-from loadlab.simulator.sequence import Sequence, State
+from loadlab.simulator.events import Event, EventKind
+from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.sharding import KvCapacity
-from loadlab.simulator.spec import Batching, EngineLimits
-from loadlab.simulator.step_time import StepTimes, Work
+from loadlab.simulator.spec import Allocation, Batching, EngineLimits
+from loadlab.simulator.step_time import StepTimes
 from loadlab.simulator.stretch_log import StretchLog
 from loadlab.simulator.timeline import OOM, Timeline
 from loadlab.units import PS_PER_S
@@ -27,12 +30,14 @@ NOISE_TICKS = 64  # as many consecutive steps share a factor of step_noise_cv
 NOISE = 2  # what those draws are for: docs/simulator-model.md, Draws
 
 Emit = Callable[[Sequence], None]
+STARTED_EVENT, ENDED_EVENT = EventKind
 
 
 class Replica:
     """An engine, up or down; `ends[index]` says when the stretch under way ends, or when it is ready again: NEVER_PS while idle.
 
-    `started` and `ended` are called with each sequence that gets its first token, or is over.
+    Each sequence that gets its first token, or is over, is appended to `events`; unless `started` and `ended` are given, which
+    are called with it then.
     """
 
     def __init__(
@@ -45,8 +50,9 @@ class Replica:
         capacity: KvCapacity,
         times: StepTimes,
         ends: list[int],
-        started: Emit,
-        ended: Emit,
+        events: list[Event],
+        started: Emit | None = None,
+        ended: Emit | None = None,
     ) -> None:
         self.name = name
         self.index = index
@@ -54,7 +60,9 @@ class Replica:
         self.log = StretchLog(_timeline(capacity))
         self.batcher = Batcher(limits, capacity, self.log.timeline)
         self.is_up = True
-        self.is_draining = False  # gets nothing new
+        self.is_open = True  # up, and takes new sequences
+        self._is_drained = self._is_retiring = False  # by a fault; by autoscaling
+        self.holds_tokens = _holds_tokens(limits, capacity)
         self.ooms = 0
         self.reported_kv_used_blocks = 0  # what routers know: see docs/simulator-model.md, Orchestrator
         self._ends = ends
@@ -62,12 +70,15 @@ class Replica:
         self._times = self._base_times = times
         self._noise_cv = limits.step_noise_cv
         self._seed = seed
+        self._events = events
         self._started = started
         self._ended = ended
         self._restart_ps = round(limits.restart_s * PS_PER_S)
         self._is_static = limits.batching is Batching.STATIC
         self._is_unbounded = capacity.num_blocks is None
         self._safe_step_tokens = capacity.safe_step_tokens()
+        may_run_out = self._safe_step_tokens < (limits.max_batched_tokens or NEVER_PS)
+        self._is_special = self._is_unbounded or self._is_static or self._noise_cv > 0 or may_run_out
         self._leaving: list[Sequence] = []
         self._start_ps = self._steps = self._first_ps = self._slope_ps = self._prefill_tokens = 0
 
@@ -87,47 +98,46 @@ class Replica:
 
     def enqueue(self, sequence: Sequence, at_ps: int) -> None:
         """A new sequence at the end of the line. The replica must be up."""
-        batcher = self.batcher
-        may_join = batcher.has_room
-        sequence.replica = self.index
-        batcher.enqueue(sequence)
-        if self._ends[self.index] == NEVER_PS:
+        batcher, index = self.batcher, self.index
+        sequence.replica = index
+        if self._ends[index] == NEVER_PS:
             self._steps = 0
-            self._ends[self.index] = at_ps + WAKE_PS
-        elif may_join:
+            self._ends[index] = at_ps + WAKE_PS
+        elif self._steps > 1 and batcher.has_room:
             self._cut(at_ps)
+        batcher.waiting.append(sequence)
+        batcher.num_waiting += 1
 
     def leave(self, sequence: Sequence, cause: Cause, at_ps: int) -> None:
         """Gives up on a sequence: it is over now. A running one holds its place until the next step end."""
-        if sequence.state is State.WAITING:
+        if sequence.state is WAITING:
             self.batcher.num_waiting -= 1
         else:
-            if sequence.state is State.DECODING:
+            if sequence.state is DECODING:
                 self._emit_until(sequence, at_ps)
             self._leaving.append(sequence)
         self._cut(at_ps)  # a running one frees its place; behind a waiting one the next may fit
         sequence.close(cause, at_ps)
-        self._ended(sequence)
+        self._tell_ended(sequence)
 
     def set_times(self, times: StepTimes, at_ps: int) -> None:
         """Another speed, from the first step end strictly after `at_ps`."""
         self._base_times = times
-        if self._steps:
-            self._cut(at_ps)
+        self._cut(at_ps)
         self._renew_times()
 
     def die(self, cause: Cause, at_ps: int, ready_ps: int) -> None:
         """The process is gone at `at_ps` with everything it had; it is back at `ready_ps`, with an empty cache."""
         dead = self.batcher
         for sequence in [*dead.running.values(), *dead.waiting]:
-            if sequence.state is State.ENDED:
+            if sequence.state is ENDED:
                 continue
-            if sequence.state is State.DECODING:
+            if sequence.state is DECODING:
                 self._emit_until(sequence, at_ps)
             sequence.admission = 0
             sequence.forget_blocks()
             sequence.close(cause, at_ps)
-            self._ended(sequence)
+            self._tell_ended(sequence)
         steps = self._steps_done(at_ps)
         if steps:
             self._apply(steps)
@@ -139,8 +149,40 @@ class Replica:
 
     def stop(self, ready_ps: int) -> None:
         """Down until `ready_ps`. It must be empty."""
-        self.is_up = False
+        self.is_up = self.is_open = False
         self._ends[self.index] = ready_ps
+
+    def drain(self, is_drained: bool) -> None:
+        """A fault keeps new sequences away, or no longer."""
+        self._is_drained = is_drained
+        self._open_or_close()
+
+    def retire(self, is_retiring: bool) -> None:
+        """Autoscaling keeps new sequences away, or no longer."""
+        self._is_retiring = is_retiring
+        self._open_or_close()
+
+    def _open_or_close(self) -> None:
+        self.is_open = self.is_up and not self._is_drained and not self._is_retiring
+
+    def _tell_ended(self, sequence: Sequence) -> None:
+        assert sequence.ended_ps is not None
+        if self._ended is None:
+            self._events.append((ENDED_EVENT, sequence.ended_ps, sequence))
+        else:
+            self._ended(sequence)
+
+    def _apply(self, steps: int) -> None:
+        """Lets `steps` steps of the stretch under way have happened, as run_until does at its end."""
+        batcher = self.batcher
+        decoding, pool, tick = batcher.decoding, batcher.pool, batcher.tick
+        pool.take(decoding.blocks_between(tick + 1, steps - 1))
+        batcher.tick = tick + steps
+        held = decoding.kv_tokens = decoding.kv_tokens + decoding.size * steps
+        self.log.values += (
+            tick, steps, self._start_ps, self._first_ps, self._slope_ps, len(batcher.running), batcher.num_waiting,
+            held if self._is_unbounded else pool.used, held, self._prefill_tokens, decoding.size,
+        )  # fmt: skip
 
     def _emit_until(self, sequence: Sequence, at_ps: int) -> None:
         """Gives a decoding sequence the tokens of step ends up to `at_ps`."""
@@ -149,143 +191,234 @@ class Replica:
 
     def _steps_done(self, at_ps: int) -> int:
         """Steps of the stretch under way that have ended by `at_ps`."""
-        return min(self._steps, self._steps_until(at_ps) - 1) if self._steps else 0
-
-    def _cut(self, at_ps: int) -> None:
-        """Ends the stretch under way at its first step end strictly after `at_ps`."""
-        if self._steps > 1:
-            steps = self._steps_until(at_ps)
-            if steps < self._steps:
-                self._steps = steps
-                self._ends[self.index] = self._start_ps + self._duration_ps(steps)
+        return min(self._steps, self._steps_until(at_ps)[0] - 1) if self._steps else 0
 
     def _duration_ps(self, steps: int) -> int:
         return steps * self._first_ps + self._slope_ps * (steps * (steps - 1) // 2)
 
-    def _steps_until(self, at_ps: int) -> int:
-        """The fewest steps that end strictly after `at_ps`: a float root, mended to the exact integer."""
+    def _cut(self, at_ps: int) -> None:
+        """Ends the stretch under way, if there is one, at its first step end strictly after `at_ps`."""
+        if self._steps <= 1:
+            return
+        steps, duration = self._steps_until(at_ps)
+        if steps < self._steps:
+            self._steps = steps
+            self._ends[self.index] = self._start_ps + duration
+
+    def _steps_until(self, at_ps: int) -> tuple[int, int]:
+        """The fewest steps that end strictly after `at_ps`, and how long they take: a float root, mended to the exact integer."""
         span, slope, first = at_ps - self._start_ps, self._slope_ps, self._first_ps
         if slope == 0:
-            return span // first + 1
+            steps = span // first + 1
+            return steps, steps * first
         linear = first - slope / 2
-        steps = max(1, int((math.sqrt(linear * linear + 2.0 * slope * span) - linear) / slope))
-        while steps * first + slope * (steps * (steps - 1) // 2) <= span:
+        steps = int((math.sqrt(linear * linear + 2.0 * slope * span) - linear) / slope) + 1
+        duration = steps * first + slope * (steps * (steps - 1) // 2)
+        while duration <= span:
+            duration += first + slope * steps
             steps += 1
-        while steps > 1 and (steps - 1) * first + slope * ((steps - 1) * (steps - 2) // 2) > span:
+        while steps > 1 and duration - (last := first + slope * (steps - 1)) > span:
+            duration -= last
             steps -= 1
-        return steps
+        return steps, duration
 
     # The loop
 
-    def run_until(self, limit_ps: int) -> None:
-        """Ends every stretch that ends by `limit_ps`, and starts the next ones."""
-        index, ends = self.index, self._ends
-        while (now := ends[index]) <= limit_ps:
-            if not self.is_up:  # ready again
-                self.is_up = True
-                ends[index] = NEVER_PS
-                return
-            if self._steps:
-                self._finish_stretch(now)
-            self._start_stretch(now)
+    def run_until(self, limit_ps: int) -> None:  # noqa: C901  see below
+        """Ends every stretch that ends by `limit_ps`, and starts the next ones.
 
-    def _finish_stretch(self, now: int) -> None:
+        The simulator spends its time here, so what happens at most boundaries is written out: a call costs as much as a line.
+        What is rare has a function of its own.
+        """
+        ends, index = self._ends, self.index
+        now = ends[index]
+        if not self.is_up:
+            if now <= limit_ps:  # ready again
+                self.is_up = True
+                self._open_or_close()
+                ends[index] = NEVER_PS
+            return
+        batcher, log, is_special = self.batcher, self.log, self._is_special
+        decoding, pool, running, prefilling = batcher.decoding, batcher.pool, batcher.running, batcher.prefilling
+        needs, block_size, num_blocks = decoding.needs, pool.block_size, pool.num_blocks
+        start_ps, steps, first_ps, slope_ps, prefill_tokens = (
+            self._start_ps,
+            self._steps,
+            self._first_ps,
+            self._slope_ps,
+            self._prefill_tokens,
+        )
+        tick = batcher.tick
+        while now <= limit_ps:
+            if steps:
+                # The stretch ends: its steps after the first take their blocks, every decoding sequence gains its tokens.
+                size = decoding.size
+                if steps > 1:
+                    phase = (tick + 1) % block_size
+                    if phase + steps <= block_size + 1:
+                        pool.free -= sum(needs[phase : phase + steps - 1])
+                    else:
+                        pool.free -= decoding.blocks_between(tick + 1, steps - 1)
+                    if pool.free < 0:
+                        pool.make_up()
+                held = decoding.kv_tokens = decoding.kv_tokens + size * steps
+                used = held if self._is_unbounded else num_blocks - pool.free - pool.cached
+                log.values += (
+                    tick, steps, start_ps, first_ps, slope_ps, len(running), batcher.num_waiting, used, held, prefill_tokens, size
+                )  # fmt: skip
+                batcher.tick = tick = tick + steps
+                if prefill_tokens:
+                    self._complete_prefill(now)
+                if self._leaving:
+                    self._let_go()
+                if decoding.next_end <= tick:
+                    self._finish_ended(now)
+                if is_special and batcher.padding and len(batcher.padding) == len(running):
+                    batcher.clear_padding()
+
+            # The next one begins: decodes take their blocks, then the prompt in progress goes on and the line moves up.
+            if is_special and self._noise_cv and tick % NOISE_TICKS == 0:
+                self._renew_times()
+            batcher.has_preempted = False
+            blocks = needs[tick % block_size]
+            if blocks:
+                if blocks > pool.free + pool.cached:
+                    batcher.take_decode_blocks(now)
+                else:
+                    pool.free -= blocks
+                    if pool.free < 0:
+                        pool.make_up()
+            work = batcher.schedule_prefill(now) if batcher.num_waiting or prefilling else None
+            available = pool.free + pool.cached
+            self.reported_kv_used_blocks = num_blocks - available
+            size, times, start_ps = decoding.size, self._times, now
+            if work is not None:
+                steps, slope_ps, prefill_tokens = 1, 0, work[0]
+                if size + prefill_tokens > self._safe_step_tokens and self._is_out_of_memory(size + prefill_tokens):
+                    self._run_out_of_memory(now)
+                    self.run_until(limit_ps)
+                    return
+                first_ps = times.mixed_ps(size, work) + times.kv_ps * decoding.kv_tokens
+                now += first_ps
+            elif size:
+                # Pure decode steps to the next completion or block shortage; the first one's blocks are taken already.
+                prefill_tokens = 0
+                steps = decoding.next_end - tick
+                if steps * size > available:  # more than every step's worst
+                    steps = 1 + decoding.affordable_steps(tick + 1, steps - 1, available)
+                if is_special:
+                    steps = self._limited_steps(steps)
+                    if steps < 1:
+                        self._run_out_of_memory(now)
+                        self.run_until(limit_ps)
+                        return
+                if batcher.has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
+                    steps = 1
+                table, kv_ps = times.decode_table, times.kv_ps
+                slope_ps = kv_ps * size
+                first_ps = (table[size] if size < len(table) else times.decode_ps(size)) + kv_ps * decoding.kv_tokens
+                now += steps * first_ps + slope_ps * (steps * (steps - 1) // 2)
+            else:
+                steps, now = 0, NEVER_PS
+        self._start_ps, self._steps, self._first_ps, self._slope_ps, self._prefill_tokens = (
+            start_ps,
+            steps,
+            first_ps,
+            slope_ps,
+            prefill_tokens,
+        )
+        ends[index] = now
+
+    def _complete_prefill(self, now: int) -> None:
+        """After a step: whose prompt it completed decodes from here on, and has emitted a token."""
         batcher = self.batcher
-        decoding = batcher.decoding
-        was_prefilling = bool(batcher.prefilling)
-        self._apply(self._steps)
-        if was_prefilling:
-            for sequence in batcher.complete_prefill():
-                if sequence.first_token_ps is None and sequence.output_tokens and sequence.state is not State.ENDED:
-                    sequence.first_token_ps = now
+        decoding, prefilling, tick = batcher.decoding, batcher.prefilling, batcher.tick
+        unfinished: Sequence | None = None
+        for sequence in prefilling:
+            computed = sequence.computed + sequence.chunk
+            generated, output_tokens = sequence.generated, sequence.output_tokens
+            if computed < sequence.prompt_tokens + generated:
+                sequence.computed = computed
+                unfinished = sequence
+                continue
+            sequence.first_tick = tick
+            sequence.end_tick = end_tick = tick + output_tokens - generated - 1
+            if decoding.counts_blocks:
+                sequence.phase = phase = (tick - computed) % decoding.block_size
+                decoding.needs[phase] += 1
+            decoding.size += 1
+            decoding.kv_tokens += computed
+            heappush(decoding.ends, end_tick << ADMISSION_BITS | sequence.admission)
+            if end_tick < decoding.next_end:
+                decoding.next_end = end_tick
+            if sequence.state is ENDED:  # its client left during the step
+                sequence.first_tick = 0
+                continue
+            sequence.state = DECODING
+            if sequence.first_token_ps is None and output_tokens:
+                sequence.first_token_ps = now
+                if self._started is None:
+                    self._events.append((STARTED_EVENT, now, sequence))
+                else:
                     self._started(sequence)
-        if self._leaving:
-            for sequence in self._leaving:
-                batcher.retire(sequence)
-            self._leaving.clear()
-        if decoding.next_end <= batcher.tick:
-            self._finish_ended(now)
-        if self._is_static and len(batcher.padding) == len(batcher.running):
-            for sequence in batcher.padding:
-                batcher.retire(sequence)
-            batcher.padding.clear()
+        prefilling.clear()
+        if unfinished is not None:
+            prefilling.append(unfinished)
+
+    def _let_go(self) -> None:
+        """Takes out whoever was given up since the last boundary."""
+        for sequence in self._leaving:
+            self.batcher.retire(sequence)
+        self._leaving.clear()
 
     def _finish_ended(self, now: int) -> None:
-        batcher, index = self.batcher, self.index
-        for sequence in batcher.decoding.pop_ended(batcher.tick):
-            if sequence.output_tokens:
-                sequence.pieces.append((index, sequence.first_tick, sequence.end_tick))
-                sequence.generated = sequence.output_tokens
+        """Ends the sequences whose last token has come, the oldest admission first."""
+        batcher = self.batcher
+        decoding, running, tick = batcher.decoding, batcher.running, batcher.tick
+        ends, bound = decoding.ends, (tick + 1) << ADMISSION_BITS
+        while ends[0] < bound:
+            admission = heappop(ends) & ADMISSION_MASK
+            sequence = running.get(admission)
+            if sequence is None:
+                decoding.num_stale -= 1
+                continue
+            output_tokens = sequence.output_tokens
+            if output_tokens:
+                sequence.generated = output_tokens
                 sequence.last_token_ps = now
             if self._is_static:
                 batcher.padding.append(sequence)
             else:
-                batcher.retire(sequence)
-            sequence.state = State.ENDED
+                del running[admission]
+                sequence.admission = 0
+                context = sequence.prompt_tokens + output_tokens - 1 + tick - sequence.end_tick
+                if decoding.counts_blocks:
+                    decoding.needs[sequence.phase] -= 1
+                decoding.size -= 1
+                decoding.kv_tokens -= context
+                batcher.give_back(sequence, context)
+            sequence.state = ENDED
             sequence.ended_ps = now
-            self._ended(sequence)
-
-    def _apply(self, steps: int) -> None:
-        """Moves the batch on by `steps` steps of the stretch under way, and logs them. The first step's blocks are taken already."""
-        batcher = self.batcher
-        decoding, pool, tick = batcher.decoding, batcher.pool, batcher.tick
-        if steps > 1:
-            pool.take(decoding.blocks_between(tick + 1, steps - 1))
-        batcher.tick = tick + steps
-        held = decoding.kv_tokens = decoding.kv_tokens + decoding.size * steps
-        self.log.append(
-            (tick, steps, self._start_ps, self._first_ps, self._slope_ps, len(batcher.running), batcher.num_waiting,
-             held if self._is_unbounded else pool.num_blocks - pool.free - pool.cached, held, self._prefill_tokens, decoding.size)
-        )  # fmt: skip
-
-    def _start_stretch(self, now: int) -> None:
-        self._start_ps = now
-        batcher = self.batcher
-        if self._noise_cv and batcher.tick % NOISE_TICKS == 0:
-            self._renew_times()
-        work = batcher.schedule(now)
-        pool = batcher.pool
-        self.reported_kv_used_blocks = pool.num_blocks - pool.free - pool.cached
-        if work is not None:
-            self._start_mixed_step(work)
-        elif batcher.running:
-            self._start_decoding()
+            if self._ended is None:
+                self._events.append((ENDED_EVENT, now, sequence))
+            else:
+                self._ended(sequence)
+        if decoding.num_stale:
+            decoding.find_next_end()
         else:
-            self._steps = 0
-            self._ends[self.index] = NEVER_PS
+            decoding.next_end = ends[0] >> ADMISSION_BITS
 
-    def _start_mixed_step(self, work: Work) -> None:
-        decoding, times = self.batcher.decoding, self._times
-        tokens = decoding.size + work.tokens
-        if tokens > self._safe_step_tokens and self.capacity.is_out_of_memory(tokens, self.batcher.kv_tokens + tokens):
-            self._run_out_of_memory()
-            return
-        self._steps, self._slope_ps, self._prefill_tokens = 1, 0, work.tokens
-        self._first_ps = first_ps = times.mixed_ps(decoding.size, work) + times.kv_ps * decoding.kv_tokens
-        self._ends[self.index] = self._start_ps + first_ps
-
-    def _start_decoding(self) -> None:
-        """Pure decode steps to the next completion, block shortage, memory limit or noise; the first one's blocks are taken already."""
-        batcher, times = self.batcher, self._times
-        decoding, pool, tick = batcher.decoding, batcher.pool, batcher.tick
-        size, kv_tokens = decoding.size, decoding.kv_tokens
-        steps = decoding.next_end - tick
-        if steps * size > pool.free + pool.cached:  # more than every step's worst
-            steps = 1 + decoding.affordable_steps(tick + 1, steps - 1, pool.free + pool.cached)
+    def _limited_steps(self, steps: int) -> int:
+        """At most `steps` decode steps: fewer where memory runs out (none, if it has already) or the noise changes."""
+        batcher = self.batcher
+        size = batcher.decoding.size
+        if size > self._safe_step_tokens and self._is_out_of_memory(size):
+            return 0
         if self._is_unbounded:
-            steps = min(steps, (self.capacity.kv_tokens_before_oom(size) - kv_tokens) // size)
-            if steps < 1:
-                self._run_out_of_memory()
-                return
+            steps = min(steps, (self.capacity.kv_tokens_before_oom(size) - batcher.decoding.kv_tokens) // size)
         if self._noise_cv:
-            steps = min(steps, NOISE_TICKS - tick % NOISE_TICKS)
-        if batcher.has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
-            steps = 1
-        self._prefill_tokens = 0
-        self._steps = steps
-        self._slope_ps = slope = times.kv_ps * size
-        self._first_ps = first = times.decode_ps(size) + times.kv_ps * kv_tokens
-        self._ends[self.index] = self._start_ps + steps * first + slope * (steps * (steps - 1) // 2)
+            steps = min(steps, NOISE_TICKS - batcher.tick % NOISE_TICKS)
+        return steps
 
     def _renew_times(self) -> None:
         self._times = self._base_times
@@ -293,14 +426,25 @@ class Replica:
             block = self.batcher.tick // NOISE_TICKS
             self._times = self._base_times.scaled(lognormal_factor(self._noise_cv, self._seed, NOISE, self.index, block))
 
-    def _run_out_of_memory(self) -> None:
+    def _is_out_of_memory(self, tokens: int) -> bool:
+        return self.capacity.is_out_of_memory(tokens, self.batcher.kv_tokens + tokens)
+
+    def _run_out_of_memory(self, now: int) -> None:
         self.ooms += 1
-        self._steps = 0
-        self.log.timeline.count(OOM, self._start_ps, 1)
-        self.die(Cause.OOM_REPORTED, self._start_ps, self._start_ps + self._restart_ps)
+        self._steps, self._start_ps = 0, now
+        self.log.timeline.count(OOM, now, 1)
+        self.die(Cause.OOM_REPORTED, now, now + self._restart_ps)
 
 
 def _timeline(capacity: KvCapacity) -> Timeline:
     if capacity.num_blocks is None:
         return Timeline(capacity.memory_left_bytes / capacity.kv_bytes_per_token, None)
     return Timeline(capacity.num_blocks, capacity.block_size_tokens)
+
+
+def _holds_tokens(limits: EngineLimits, capacity: KvCapacity) -> int:
+    """KV tokens of the largest sequence that an empty replica can run."""
+    if capacity.num_blocks is None:
+        return NEVER_PS
+    tokens = capacity.num_blocks * capacity.block_size_tokens
+    return 0 if limits.allocation is Allocation.CONTIGUOUS and capacity.context_tokens > tokens else tokens

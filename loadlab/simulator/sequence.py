@@ -17,12 +17,14 @@ class State(IntEnum):
     ENDED = 3
 
 
+TokenSpan = tuple[int, int, int]  # (replica, first tick, last tick): one token at each of these ticks
+
+
 class Sequence:
     """One request and its progress. The first fields are the caller's, the others the simulator's.
 
-    Times are picoseconds since the cluster's start. Its tokens came in `pieces`, (replica, first tick, last tick): one token at
-    each tick of a replica. `prefix` is the part of its prompt that others may share, and `answer` its answer where a later
-    prompt may carry it; the pool turns both into keys (kv_cache.prefix_path).
+    Times are picoseconds since the cluster's start. `prefix` is the part of its prompt that others may share, and `answer` its
+    answer where a later prompt may carry it; the pool turns both into keys (kv_cache.prefix_path).
     """
 
     __slots__ = (
@@ -34,8 +36,8 @@ class Sequence:
         "cause",
         "chunk",
         "computed",
-        "context_base",
         "deadline_ps",
+        "earlier_pieces",
         "end_tick",
         "ended_ps",
         "first_tick",
@@ -45,11 +47,11 @@ class Sequence:
         "is_resident",
         "last_token_ps",
         "model",
+        "order",
         "output_tokens",
         "parent",
         "path",
         "phase",
-        "pieces",
         "preemptions",
         "prefix",
         "prompt_tokens",
@@ -97,22 +99,22 @@ class Sequence:
         self.region = region
         self.parent = parent
         self.arrival_ps = 0
+        self.order = 0  # of submission, even; a child has its parent's
         self.state = State.WAITING
         self.replica: int | None = None
         self.path: tuple[tuple[int, int], ...] = ()
         self.answer_key: int | None = None
-        self.runs: list[Run] = []
+        self.runs: tuple[Run, ...] = ()
         self.shared_blocks = 0  # of its prefix, held by reference
         self.computed = 0  # tokens whose KV exists, while prefilling
         self.chunk = 0  # tokens being prefilled in the current step
         self.is_resident = False  # its prompt's KV came from another pool
         self.generated = 0  # tokens emitted before the current piece, or in all once it has ended
         self.admission = 0  # which admission this is, over the whole replica; 0 while not running
-        self.first_tick = 0
-        self.end_tick = 0
-        self.context_base = 0  # context at tick T is context_base + T, while decoding
+        self.first_tick = 0  # of the current piece; 0 while there is none
+        self.end_tick = 0  # at which its last token comes, if nothing happens to it before
         self.phase = 0  # tick modulo block size at which it needs a new block
-        self.pieces: list[tuple[int, int, int]] = []
+        self.earlier_pieces: tuple[TokenSpan, ...] = ()
         self.cached_tokens = 0
         self.preemptions = 0
         self.first_token_ps: int | None = None
@@ -121,9 +123,22 @@ class Sequence:
         self.cause: Cause | None = None
 
     @property
+    def pieces(self) -> list[TokenSpan]:
+        """Where and when its tokens came so far, but for those of a piece under way."""
+        if self.state is State.ENDED and 0 < self.first_tick <= self.end_tick:
+            assert self.replica is not None
+            return [*self.earlier_pieces, (self.replica, self.first_tick, self.end_tick)]
+        return list(self.earlier_pieces)
+
+    @property
     def prefill_target(self) -> int:
         """Tokens to compute before the next one can be emitted: the prompt, and after a preemption the answer so far."""
         return self.prompt_tokens + self.generated
+
+    @property
+    def most_tokens(self) -> int:
+        """The most KV tokens that it ever holds: the KV of its last token is never written."""
+        return self.prompt_tokens + self.output_tokens - (self.output_tokens > 0)
 
     @property
     def outcome(self) -> Outcome:
@@ -131,16 +146,17 @@ class Sequence:
         return Outcome.OK if self.cause is None else OUTCOME_OF[self.cause]
 
     def emit_until(self, tick: int, at_ps: int) -> None:
-        """Counts the tokens of the current piece up to `tick`, reached at `at_ps`, and closes the piece. None if it has none yet."""
+        """Closes the current piece at `tick`, reached at `at_ps`, and counts its tokens. Nothing if it has none yet."""
         if tick >= self.first_tick:
             assert self.replica is not None
-            self.pieces.append((self.replica, self.first_tick, tick))
+            self.earlier_pieces += ((self.replica, self.first_tick, tick),)
             self.generated += tick - self.first_tick + 1
             self.last_token_ps = at_ps
+        self.first_tick = 0
 
     def forget_blocks(self) -> None:
         """After the pool has them back."""
-        self.runs, self.shared_blocks, self.computed, self.chunk = [], 0, 0, 0
+        self.runs, self.shared_blocks, self.computed, self.chunk = (), 0, 0, 0
 
     def close(self, cause: Cause | None, at_ps: int) -> None:
         """It is over: `cause` None means that the whole answer was delivered."""

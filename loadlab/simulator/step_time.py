@@ -33,15 +33,22 @@ class Work(NamedTuple):
     image_tokens: int
 
 
+StepWork = tuple[int, float, int, int]  # a Work, or the same without the names, which costs less to make
+
+
 class StepTimes(Protocol):
-    """Step times of one replica, integer picoseconds: decode_ps or mixed_ps, plus kv_ps for each KV token that decodes read."""
+    """Step times of one replica, integer picoseconds: decode_ps or mixed_ps, plus kv_ps for each KV token that decodes read.
+
+    `decode_table` holds decode_ps(0), decode_ps(1) and so on, as far as they are known: reading it saves a call.
+    """
 
     kv_ps: int
+    decode_table: list[int]
 
     def decode_ps(self, running: int) -> int:
         """A step of `running` decodes and no prefill, without its KV reads."""
 
-    def mixed_ps(self, running: int, work: Work) -> int:
+    def mixed_ps(self, running: int, work: StepWork) -> int:
         """A step of `running` decodes and some prefill, without its KV reads."""
 
     def scaled(self, factor: float) -> StepTimes:
@@ -55,7 +62,7 @@ class CompiledTimes:
         self._parts = parts
         self._tokens_s: dict[int, float] = {}
         self._head_s: dict[int, float] = {}
-        self._decode_ps: list[int] = [0]
+        self.decode_table = [0]
         self._verified = 1 if speculation is None else speculation.draft_tokens + 1  # tokens a step verifies for each sequence
         self._per_token = 1.0 if speculation is None else 1 / speculation.tokens_per_step
         self._drafting = 1.0 if speculation is None else 1 + speculation.draft_share
@@ -68,7 +75,7 @@ class CompiledTimes:
 
     def decode_ps(self, running: int) -> int:
         """See StepTimes."""
-        table = self._decode_ps
+        table = self.decode_table
         while len(table) <= running:
             table.append(_ps(self._decode_s(len(table)) * self._drafting * self._per_token))
         return table[running]
@@ -77,12 +84,16 @@ class CompiledTimes:
         tokens = running * self._verified
         return self._linear_s(tokens, tokens) + (self._decode_floor_s if running else 0.0)
 
-    def mixed_ps(self, running: int, work: Work) -> int:
+    def mixed_ps(self, running: int, work: StepWork) -> int:
         """See StepTimes."""
         tokens, attention, completed, image_tokens = work
         verified = running * self._verified
-        step_s = self._linear_s(verified + tokens, verified + completed) + self._prefill_floor_s
-        step_s += self._attention_s * attention + self._prefill_token_s * tokens + self._image_token_s * image_tokens
+        try:
+            linear_s = self._tokens_s[verified + tokens] + self._head_s[verified + completed]
+        except KeyError:
+            linear_s = self._linear_s(verified + tokens, verified + completed)
+        work_s = self._attention_s * attention + self._prefill_token_s * tokens + self._image_token_s * image_tokens
+        step_s = linear_s + self._prefill_floor_s + work_s
         if self._verified == 1:
             return round((step_s + self._decode_floor_s if running else step_s) * PS_PER_S)
         return self.decode_ps(running) + _ps(step_s - (self._linear_s(verified, verified) if running else 0.0))
@@ -107,12 +118,13 @@ class ScaledTimes:
         self._base = base
         self._factor = factor
         self.kv_ps = round(base.kv_ps * factor)
+        self.decode_table: list[int] = []
 
     def decode_ps(self, running: int) -> int:
         """See StepTimes."""
         return round(self._base.decode_ps(running) * self._factor)
 
-    def mixed_ps(self, running: int, work: Work) -> int:
+    def mixed_ps(self, running: int, work: StepWork) -> int:
         """See StepTimes."""
         return round(self._base.mixed_ps(running, work) * self._factor)
 

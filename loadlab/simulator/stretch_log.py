@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,34 +9,43 @@ from loadlab.simulator.timeline import COLUMNS, Timeline
 
 IntArray = NDArray[np.int64]
 
+NOTHING: IntArray = np.empty((0, len(COLUMNS)), dtype=np.int64)
+
 
 class StretchLog:
     """Stretches in order of time, a row of integers each (timeline.COLUMNS). `settle` moves them into the timeline, and keeps only
-    those still needed for token times."""
+    those still needed for token times.
+
+    `values` takes new ones, value by value: `log.values += row` is the cheapest way to note a row in Python.
+    """
 
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
-        self._rows: array[int] = array("q")
-        self.append = self._rows.extend  # takes the values of timeline.COLUMNS, in that order
+        self.values: list[int] = []
+        self._table = NOTHING  # what was taken from `values` already
         self._settled_tick = -1
 
     @property
     def table(self) -> IntArray:
         """The stretches at hand: int64[n, len(COLUMNS)]."""
-        return np.array(self._rows, dtype=np.int64).reshape(-1, len(COLUMNS))
+        if self.values:
+            new = np.fromiter(self.values, np.int64, len(self.values)).reshape(-1, len(COLUMNS))
+            self._table = np.concatenate([self._table, new]) if len(self._table) else new
+            self.values.clear()
+        return self._table
 
     @property
     def last_tick(self) -> int:
         """The tick that the last stretch reached; -1 if nothing was logged or all was forgotten."""
-        return self._rows[-len(COLUMNS)] + self._rows[1 - len(COLUMNS)] if self._rows else -1
+        table = self.table
+        return int(table[-1, 0] + table[-1, 1]) if len(table) else -1
 
     def settle(self, needed_from_tick: int) -> None:
         """Adds what is new to the timeline; drops stretches that ended before `needed_from_tick` was reached."""
         table = self.table
-        new = table[table[:, 0] > self._settled_tick]
-        if len(new):
-            self.timeline.add(new)
-            self._settled_tick = int(new[-1, 0])
-        kept = table[table[:, 0] + table[:, 1] >= needed_from_tick]
-        if len(kept) < len(table):
-            self._rows[:] = array("q", kept.tobytes())
+        if len(table) and table[-1, 0] > self._settled_tick:
+            self.timeline.add(table[np.searchsorted(table[:, 0], self._settled_tick, side="right") :])
+            self._settled_tick = int(table[-1, 0])
+        first_kept = int(np.searchsorted(table[:, 0] + table[:, 1], needed_from_tick))
+        if first_kept:
+            self._table = table[first_kept:].copy()
