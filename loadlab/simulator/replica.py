@@ -39,6 +39,39 @@ class Replica:
     Each sequence that gets its first token, or is over, is appended to `events`; or told to `hooks`, one for either, if there are.
     """
 
+    __slots__ = (
+        "_base_times",
+        "_ended",
+        "_ends",
+        "_events",
+        "_first_ps",
+        "_is_plain",
+        "_is_special",
+        "_is_static",
+        "_is_unbounded",
+        "_leaving",
+        "_limits",
+        "_noise_cv",
+        "_prefill_tokens",
+        "_restart_ps",
+        "_safe_step_tokens",
+        "_seed",
+        "_slope_ps",
+        "_start_ps",
+        "_started",
+        "_steps",
+        "_times",
+        "batcher",
+        "capacity",
+        "index",
+        "is_draining",
+        "is_up",
+        "log",
+        "name",
+        "ooms",
+        "reported_kv_used_blocks",
+    )
+
     def __init__(
         self,
         *,
