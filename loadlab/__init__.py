@@ -1,3 +1,3 @@
-"""loadlab: load-test an LLM endpoint, or a simulated sharded backend, with one scenario file."""
+"""loadlab: random and bursty LLM traffic on a simulated sharded backend, from one scenario file."""
 
 __version__ = "0.1.0"

@@ -16,22 +16,35 @@ COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 GIB = 2**30
 PS_PER_S = 10**12  # the simulator counts integer picoseconds
 
-_NUMBER_THEN_UNIT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]*)\s*")
+MAX_SHOWN_CHARS = 80
+_NUMBER_THEN_UNIT = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]*)", re.ASCII)
+
+
+def quoted(text: str) -> str:
+    """A stranger's text as a terminal may show it: in quotes, control characters escaped, cut to 80 characters."""
+    written = repr(text[: MAX_SHOWN_CHARS + 1])
+    return written if len(written) <= MAX_SHOWN_CHARS else f"{written[: MAX_SHOWN_CHARS - 3]}..."
 
 
 def _split(text: str) -> tuple[float, str]:
-    match = _NUMBER_THEN_UNIT.fullmatch(text)
+    match = _NUMBER_THEN_UNIT.fullmatch(text.strip()) if len(text) <= MAX_SHOWN_CHARS else None
     if match is None:
-        raise ValueError(f"{text!r} is not a number with a unit")
+        raise ValueError(f"{quoted(text)} is not a number with a unit")
     return float(match[1]), match[2]
 
 
+def _finite(value: float, text: str) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{quoted(text)} is too large a number")
+    return value
+
+
 def parse_duration_s(text: str) -> float:
-    """Seconds of "250ms", "1.5h", "2min". Raises ValueError, naming the units allowed."""
+    """Seconds of "250ms", "1.5h", "2min". Raises ValueError, naming the units allowed, and on a number beyond float64."""
     number, unit = _split(text)
     if unit not in DURATION_S:
-        raise ValueError(f"{text!r} has no known unit of time (allowed: {', '.join(DURATION_S)})")
-    return number * DURATION_S[unit]
+        raise ValueError(f"{quoted(text)} has no known unit of time (allowed: {', '.join(DURATION_S)})")
+    return _finite(number * DURATION_S[unit], text)
 
 
 def parse_rate_per_s(text: str) -> float:
@@ -39,32 +52,32 @@ def parse_rate_per_s(text: str) -> float:
     count, slash, per = text.partition("/")
     per = per.strip()
     if not slash or per not in DURATION_S:
-        raise ValueError(f"{text!r} is not a rate such as 12/s, 90/min or 3k/h")
-    return parse_count(count) / DURATION_S[per]
+        raise ValueError(f"{quoted(text)} is not a rate such as 12/s, 90/min or 3k/h")
+    return _finite(parse_count(count) / DURATION_S[per], text)
 
 
 def parse_bytes(text: str) -> float:
     """Bytes of "24GiB" (2**30) or "24GB" (10**9). Raises ValueError, naming the units allowed."""
     number, unit = _split(text)
     if unit not in BYTES:
-        raise ValueError(f"{text!r} has no known unit of size (allowed: {', '.join(BYTES)})")
-    return number * BYTES[unit]
+        raise ValueError(f"{quoted(text)} has no known unit of size (allowed: {', '.join(BYTES)})")
+    return _finite(number * BYTES[unit], text)
 
 
 def parse_count(text: str) -> float:
     """A plain number, or one with k, M, B or T for 10**3 to 10**12. Raises ValueError."""
     number, unit = _split(text)
     if unit not in COUNT:
-        raise ValueError(f"{text!r} is not a count (allowed endings: k, M, B, T)")
-    return number * COUNT[unit]
+        raise ValueError(f"{quoted(text)} is not a count (allowed endings: k, M, B, T)")
+    return _finite(number * COUNT[unit], text)
 
 
 def parse_share(text: str) -> float:
     """A share of one: "99%" or "0.99". Raises ValueError."""
     number, unit = _split(text)
     if unit not in ("", "%"):
-        raise ValueError(f"{text!r} is not a share such as 99% or 0.99")
-    return number / 100 if unit == "%" else number
+        raise ValueError(f"{quoted(text)} is not a share such as 99% or 0.99")
+    return _finite(number / 100 if unit == "%" else number, text)
 
 
 def _three_digits(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 from loadlab.analysis.totals import count_outcomes
 from loadlab.campaign.trial import Trial, prepare, record, replay
 from loadlab.engines.base import Progress
-from loadlab.errors import InputError
+from loadlab.errors import InputError, RunInterruptedError
 from loadlab.record.atomic_file import save_bytes
-from loadlab.record.manifest import HostFacts, Status, load_versions
+from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status, load_versions
 from loadlab.record.request import Outcome, RequestRecord
 from loadlab.record.run_dir import SUMMARY_FILE, RunDir
 from loadlab.report.summary import dump_summary, not_run_experiment, published_rows, summarise_campaign, summarise_run, totals_block
@@ -22,7 +22,8 @@ from loadlab.scenario.model import Campaign, Experiment
 from loadlab.schema import as_table
 
 Json = dict[str, Any]
-StudyProgress = Callable[[str, int, int], None]  # (what, requests done, requests planned), over the whole study
+StudyProgress = Callable[[str, int, int], None]  # (what, requests done, requests planned): of all experiments, then of all variants
+NO_SENSITIVITY = "stopped while the variants ran: every experiment is recorded, this table is missing; --resume makes it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +37,8 @@ class Study:
 
     @property
     def planned(self) -> int:
-        """Requests of the experiments and of their variants together."""
-        groups = [self.trials, *self.sensitivity.values()]
-        return sum(len(trial.plan) for trials in groups for trial in trials.values())
+        """Requests of the experiments; those of the sensitivity's variants are counted apart."""
+        return sum(len(trial.plan) for trial in self.trials.values())
 
 
 def prepare_study(campaign: Campaign, seed: int) -> Study:
@@ -50,12 +50,14 @@ def prepare_study(campaign: Campaign, seed: int) -> Study:
 
 
 def _trials(campaign: Campaign, seed: int) -> dict[str, Trial]:
-    return {experiment.id: _prepare_experiment(experiment, seed) for experiment in campaign.experiments}
+    """An experiment draws with a seed of its own, unless the campaign compares clusters under the same traffic."""
+    seeds = {e.id: seed if campaign.same_seed else experiment_seed(seed, e.id) for e in campaign.experiments}
+    return {experiment.id: _prepare_experiment(experiment, seeds[experiment.id]) for experiment in campaign.experiments}
 
 
 def _prepare_experiment(experiment: Experiment, seed: int) -> Trial:
     try:
-        return prepare(experiment.scenario, experiment.cluster, experiment_seed(seed, experiment.id))
+        return prepare(experiment.scenario, experiment.cluster, seed)
     except InputError as error:
         raise InputError(f"experiment {experiment.id}: {error}") from None
 
@@ -63,8 +65,9 @@ def _prepare_experiment(experiment: Experiment, seed: int) -> Trial:
 def run_study(study: Study, out: Path, host: HostFacts, progress: StudyProgress, *, resume: bool = False) -> Json:
     """Runs what is missing in `out` and writes its summary.json. Returns the summary.
 
-    Without `resume`, `out` must not exist or be empty. On KeyboardInterrupt the summary of what ran is written, status aborted,
-    and the interrupt re-raised. Raises InputError if `out` holds another campaign's runs.
+    Without `resume`, `out` must not exist or be empty. On KeyboardInterrupt the summary of what ran is written and
+    RunInterruptedError raised: the status is aborted, or complete without sensitivity where only variants were left.
+    Raises InputError if `out` holds another campaign's runs.
     """
     finished = _finished(study, out) if resume else {}
     _check_out(out, resume=resume)
@@ -75,12 +78,16 @@ def run_study(study: Study, out: Path, host: HostFacts, progress: StudyProgress,
             if key not in finished:
                 shown = _shifted(progress, f"{key} {trial.scenario.name}", done, study.planned)
                 runs[key] = record(trial, out / key, host, shown, replace=resume)
-                runs[key].save_summary(dump_summary(summarise_run(runs[key])))
                 done += len(trial.plan)
-        sensitivity = _vary(study, runs, done, progress)
     except KeyboardInterrupt:
         _save(out, _summarise(study, _readable(study, out), host, None, interrupted=True))
-        raise
+        raise RunInterruptedError(f"what was recorded is kept in {out}; go on with --resume {out}") from None
+    try:
+        sensitivity = _vary(study, runs, progress)
+    except KeyboardInterrupt:
+        _save(out, _summarise(study, runs, host, None, sensitivity_note=NO_SENSITIVITY))
+        said = f"every experiment is recorded in {out}, and its summary is complete but for the totals by {_varied_key(study)}"
+        raise RunInterruptedError(f"{said}; make those with --resume {out}") from None
     summary = _summarise(study, runs, host, sensitivity)
     _save(out, summary)
     return summary
@@ -97,7 +104,9 @@ def _check_out(out: Path, *, resume: bool) -> None:
     if out.is_file():
         raise InputError("exists and is a file; choose another --out", source=str(out))
     if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"exists and is not empty; pass --resume {out} to go on, or another --out", source=str(out))
+        is_campaign = any(out.glob(f"*/{MANIFEST_FILE}"))
+        advice = f"pass --resume {out} to go on with the campaign in it, or another --out" if is_campaign else "choose another --out"
+        raise InputError(f"exists and is not empty; {advice}", source=str(out))
 
 
 def _finished(study: Study, out: Path) -> dict[str, RunDir]:
@@ -106,27 +115,44 @@ def _finished(study: Study, out: Path) -> dict[str, RunDir]:
         raise InputError("does not exist, so there is nothing to resume; use --out to begin", source=str(out))
     finished = {}
     for key, trial in study.trials.items():
-        if (out / key / "manifest.json").exists():
+        if (out / key / MANIFEST_FILE).exists():
             run = RunDir.open(out / key)
-            _check_same(run, trial)
-            if run.manifest.status is Status.COMPLETE:
+            _check_same(run, trial, study.campaign)
+            if run.manifest.status is Status.COMPLETE and (run.path / SUMMARY_FILE).exists():
                 finished[key] = run
     return finished
 
 
-def _check_same(run: RunDir, trial: Trial) -> None:
-    """Raises InputError unless the run was made from equal inputs by an equal version."""
-    asked, found = trial.manifest(run.manifest.host), run.manifest
-    for what in ("name", "seed", "plan_digest", "conditions", "versions"):
-        if getattr(asked, what) != getattr(found, what):
-            raise InputError(
-                f"was made with another {what.replace('_', ' ')}, so it cannot be part of this campaign; use another --out",
-                source=str(run.path),
-            )
+_SAME = {"name": "name", "seed": "seed", "plan_digest": "traffic (the plan differs)", "conditions": "cluster", "versions": "version"}
+
+
+def _check_same(run: RunDir, trial: Trial, campaign: Campaign) -> None:
+    """Raises InputError, naming what differs, unless the run was made from equal inputs by an equal version."""
+    asked, found = as_table(trial.manifest(run.manifest.host)), as_table(run.manifest)
+    for what, words in _SAME.items():
+        if asked[what] != found[what]:
+            key, was, now = next(_differences(found[what], asked[what], what))
+            detail = "" if what in ("seed", "plan_digest") else f": {key} was {was!r} and is {now!r} now"  # the seed is a derived one
+            variant = "no --variant" if campaign.variant_name is None else f"--variant {campaign.variant_name}"
+            hint = f" (this command has {variant})" if what == "conditions" and campaign.variants else ""
+            advice = "Give the seed, variant and files that it was made with, or another --out"
+            raise InputError(f"was made with another {words}{detail}{hint}. {advice}", source=str(run.path))
+
+
+def _differences(was: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """(dotted key, was, now) of each leaf in which two trees differ; a pool of the conditions goes by its name."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for name in sorted({*was, *now}):
+            yield from _differences(was.get(name), now.get(name), f"{key}.{name}")
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for i, (one, other) in enumerate(zip(was, now, strict=True)):
+            yield from _differences(one, other, str(one.get("pool", i)) if isinstance(one, Mapping) else f"{key}[{i}]")
+    elif was != now:
+        yield key, was, now
 
 
 def _readable(study: Study, out: Path) -> dict[str, RunDir]:
-    return {key: RunDir.open(out / key) for key in study.trials if (out / key / "manifest.json").exists()}
+    return {key: RunDir.open(out / key) for key in study.trials if (out / key / MANIFEST_FILE).exists()}
 
 
 class _Tally:
@@ -142,27 +168,41 @@ class _Tally:
         pass
 
 
-def _vary(study: Study, runs: Mapping[str, RunDir], done: int, progress: StudyProgress) -> Json | None:
+def _varied_key(study: Study) -> str:
+    return "" if study.campaign.sensitivity is None else study.campaign.sensitivity.key
+
+
+def _vary(study: Study, runs: Mapping[str, RunDir], progress: StudyProgress) -> Json | None:
     """The campaign's totals at each value of its sensitivity key: replayed beside the recorded runs, rows not kept."""
     spec = study.campaign.sensitivity
     if spec is None:
         return None
-    rows = []
+    rows, done = [], 0
+    all_planned = sum(len(trial.plan) for trials in study.sensitivity.values() for trial in trials.values())
     for value, trials in study.sensitivity.items():
         tally = _Tally()
         for key, trial in trials.items():
+            shown = _shifted(progress, f"variants: {spec.key} = {value:g}, {key}", done, all_planned)
             if trial.plan.digest == runs[key].manifest.plan_digest:  # the value as written: it was recorded already
                 tally.append(runs[key].rows())
             else:
-                replay(trial, tally, lambda *_: None, itl=False)
+                replay(trial, tally, shown, itl=False)
             done += len(trial.plan)
-            progress(f"{spec.key} = {value:g}", done, study.planned)
+            shown(len(trial.plan), len(trial.plan))
         planned = sum(len(trial.plan) for trial in trials.values())
         rows.append({"value": value, "totals": totals_block(count_outcomes(tally.outcomes.elements(), planned))})
     return {"key": spec.key, "description": spec.description, "rows": rows}
 
 
-def _summarise(study: Study, runs: Mapping[str, RunDir], host: HostFacts, sensitivity: Json | None, *, interrupted: bool = False) -> Json:
+def _summarise(
+    study: Study,
+    runs: Mapping[str, RunDir],
+    host: HostFacts,
+    sensitivity: Json | None,
+    *,
+    sensitivity_note: str | None = None,
+    interrupted: bool = False,
+) -> Json:
     campaign = study.campaign
     missing = {key: trial for key, trial in study.trials.items() if key not in runs}
     choices = campaign.design_choices
@@ -179,6 +219,7 @@ def _summarise(study: Study, runs: Mapping[str, RunDir], host: HostFacts, sensit
         interrupted=interrupted,
         published=[] if campaign.published is None else published_rows(as_table(campaign.published)),
         sensitivity=sensitivity,
+        sensitivity_note=sensitivity_note,
         design_choices=() if choices is None else choices.choices,
     )
 

@@ -13,6 +13,7 @@ from loadlab.engines.base import Progress, RecordSink
 from loadlab.engines.simulation import SimulationEngine, check_plan
 from loadlab.record.manifest import HostFacts, Manifest, Status, load_host_facts, load_versions
 from loadlab.record.run_dir import RunDir
+from loadlab.report.summary import dump_summary, summarise_run
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.files import trace_of
 from loadlab.scenario.model import Scenario
@@ -30,10 +31,11 @@ class Trial:
     cluster_file: Path
     seed: int
     plan: RequestPlan
+    warnings: tuple[str, ...] = ()  # what a person should know of the input, such as trace rows that failed
 
     def cluster(self) -> SimulatedCluster:
         """A fresh cluster: nothing of an earlier replay is left in it."""
-        return SimulatedCluster(load_cluster(self.cluster_file), str(self.cluster_file))
+        return SimulatedCluster(load_cluster(self.cluster_file), str(self.cluster_file), self.seed)
 
     def manifest(self, host: HostFacts) -> Manifest:
         """Every condition of this run, as it begins."""
@@ -56,9 +58,11 @@ class Trial:
 def prepare(scenario: Scenario, cluster_file: Path, seed: int) -> Trial:
     """A trial that can run. Touches nothing. Raises InputError on a bad cluster or trace, or where plan and cluster do not suit."""
     cluster = SimulatedCluster(load_cluster(cluster_file), str(cluster_file))
-    plan = build_plan(scenario, seed, trace_of(scenario))
+    trace = trace_of(scenario)
+    plan = build_plan(scenario, seed, trace)
     check_plan(plan, cluster)
-    return Trial(scenario=scenario, cluster_file=cluster_file, seed=seed, plan=plan)
+    warnings = () if trace is None else trace.warnings
+    return Trial(scenario=scenario, cluster_file=cluster_file, seed=seed, plan=plan, warnings=warnings)
 
 
 def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True) -> None:
@@ -67,15 +71,20 @@ def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = Tr
 
 
 def record(trial: Trial, path: Path, host: HostFacts, progress: Progress, *, replace: bool = False) -> RunDir:
-    """Replays the trial into a new run directory and finalises it. On KeyboardInterrupt it is finalised as aborted, then re-raised."""
+    """Replays the trial into a new run directory, finalises it and writes its summary; on KeyboardInterrupt as aborted, and re-raises."""
     with RunDir.create(path, trial.manifest(host), replace=replace) as run:
         try:
             replay(trial, run, progress)
         except KeyboardInterrupt:
-            run.finalise(len(trial.plan), interrupted=True)
+            _close(run, trial, interrupted=True)
             raise
-        run.finalise(len(trial.plan))
+        _close(run, trial, interrupted=False)
     return run
+
+
+def _close(run: RunDir, trial: Trial, *, interrupted: bool) -> None:
+    run.finalise(len(trial.plan), interrupted=interrupted)
+    run.save_summary(dump_summary(summarise_run(run)))
 
 
 def host_facts(argv: list[str]) -> HostFacts:

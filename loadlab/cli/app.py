@@ -10,10 +10,14 @@ import typer
 
 from loadlab import __version__
 from loadlab.cli import report, run
-from loadlab.errors import ExitCode, LoadlabError
+from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
 
+WHAT = """Replay random and bursty LLM traffic on a simulated sharded backend, and record what becomes of every request.
+
+Version 0.1 knows one kind of target, the simulated backend (sim:CLUSTER.toml). HTTP endpoints come in a later version.
+"""
 app = typer.Typer(
-    help="Load-test an LLM endpoint, or a simulated sharded backend, with one scenario file.",
+    help=WHAT,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -33,13 +37,16 @@ def _print_version(value: bool) -> None:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    """Load-test an LLM endpoint, or a simulated sharded backend, with one scenario file."""
+    """The command without a verb: its help is WHAT."""
 
 
 def main() -> None:
     """Entry point of the console script. Exit codes: see loadlab.errors.ExitCode."""
     try:
         app()
+    except RunInterruptedError as error:
+        typer.echo(f"interrupted: {error}", err=True)
+        sys.exit(error.exit_code)
     except LoadlabError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -47,8 +54,17 @@ def main() -> None:
         typer.echo("interrupted", err=True)
         sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of our stdout went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         sys.exit(ExitCode.OK)
+    except OSError as error:  # stdout itself is full or gone; files have errors of their own
+        _silence_stdout()
+        typer.echo(f"error: stdout cannot be written: {error.strerror}", err=True)
+        sys.exit(ExitCode.BAD_INPUT)
+
+
+def _silence_stdout() -> None:
+    """So that the interpreter's last flush does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ EPILOG = """Examples:
 
 def report(
     run_directory: Annotated[Path, typer.Argument(help="A run directory, or that of a campaign.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table.")] = False,
 ) -> None:
@@ -31,7 +31,7 @@ def report(
     from loadlab.report.summary import dump_summary
 
     summary = load_summary(run_directory)
-    screen = Screen(is_quiet=quiet)
+    screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     screen.show(summary)
     if write_report:
         with screen.busy("drawing the report"):

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loadlab import __version__
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
 
 if TYPE_CHECKING:
+    from loadlab.cli.screen import Screen
     from loadlab.record.manifest import HostFacts
+    from loadlab.scenario.model import Scenario
 
 EPILOG = """Examples:
 
@@ -27,11 +30,13 @@ def run(
     target: Annotated[
         str | None,
         typer.Option(
-            help="What to load: sim:CLUSTER.toml. A campaign names its clusters itself.", metavar="sim:CLUSTER", show_default=False
+            help="What to load: sim:CLUSTER.toml, a simulated cluster. A campaign names its clusters itself.",
+            metavar="sim:CLUSTER",
+            show_default=False,
         ),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="A variant of a campaign, such as naive.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the plan. Equal seeds give equal runs.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**53, help="Draws the plan. Equal seeds give equal runs.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Run directory to make. Default: a new one under runs/.", show_default=False)] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with a campaign that was stopped: run what is missing in this directory.", show_default=False)
@@ -39,7 +44,7 @@ def run(
     trace: Annotated[Path | None, typer.Option(help="Trace file, for a scenario that replays one.", show_default=False)] = None,
     window_start: Annotated[str | None, typer.Option(help='Begin of the window of the trace, such as "10min".', show_default=False)] = None,
     window: Annotated[str | None, typer.Option(help='Length of the window of the trace, such as "300s".', show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout; everything for people goes to stderr.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
@@ -48,7 +53,9 @@ def run(
     Each planned request leaves one row in requests.jsonl; summary.json and report.html are made from the rows.
     Ctrl-C keeps what was recorded.
 
-    Exit codes: 0 every request is accounted for, 2 bad input, 97 incomplete, 130 interrupted.
+    Tables go to stdout, progress and errors to stderr.
+
+    Exit codes: 0 every request is accounted for (not: succeeded), 2 bad input, 97 incomplete, 130 interrupted.
     """
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
@@ -58,15 +65,19 @@ def run(
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
     where = resume or out or default_out(scenario.resolve().stem)
-    screen = Screen(is_quiet=quiet)
+    screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     flags = {"--trace": trace, "--window-start": window_start, "--window": window, "--target": target}
-    if is_campaign(scenario):
-        _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")
-        summary = _run_campaign(scenario, variant, seed, where, screen, host_facts(sys.argv), resume=resume is not None)
-    else:
-        _refuse_flags({"--variant": variant, "--resume": resume}, "belongs to a campaign; this is a single scenario")
-        windowed = _load_scenario(scenario, trace, window_start, window)
-        summary = _run_single(windowed, target, seed, where, screen, host_facts(sys.argv))
+    try:
+        if is_campaign(scenario):
+            _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")
+            summary = _run_campaign(scenario, variant, seed, where, screen, host_facts(sys.argv), resume=resume is not None)
+        else:
+            _refuse_flags({"--variant": variant, "--resume": resume}, "belongs to a campaign; this is a single scenario")
+            windowed = _load_scenario(scenario, trace, window_start, window)
+            summary = _run_single(windowed, target, seed, where, screen, host_facts(sys.argv))
+    except RunInterruptedError:
+        _print_json(where, as_json=as_json)
+        raise
     _finish(summary, where, screen, as_json=as_json, write_report=write_report)
 
 
@@ -80,7 +91,7 @@ def _refuse_flags(flags: dict[str, Any], why: str) -> None:
             raise InputError(why, key=flag)
 
 
-def _load_scenario(path: Path, trace: Path | None, window_start: str | None, window: str | None) -> Any:
+def _load_scenario(path: Path, trace: Path | None, window_start: str | None, window: str | None) -> Scenario:
     from loadlab.scenario.files import load_scenario
     from loadlab.scenario.model import with_trace
 
@@ -105,6 +116,12 @@ def _duration(flag: str, text: str | None) -> float | None:
 
 def _cluster_file(target: str | None) -> Path:
     kind, _, path = (target or "").partition(":")
+    if kind in ("http", "https"):
+        raise InputError(
+            f"= {target!r} is an HTTP endpoint: loadlab {__version__} cannot load one yet, a later version will. "
+            "It knows the simulated backend, such as sim:scenarios/clusters/t4-14b.toml",
+            key="--target",
+        )
     if target is None:
         raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
     if kind != "sim" or not path:
@@ -112,22 +129,24 @@ def _cluster_file(target: str | None) -> Path:
     return Path(path)
 
 
-def _run_single(scenario: Any, target: str | None, seed: int, out: Path, screen: Any, host: HostFacts) -> dict[str, Any]:
+def _run_single(scenario: Scenario, target: str | None, seed: int, out: Path, screen: Screen, host: HostFacts) -> dict[str, Any]:
     from loadlab.campaign.trial import prepare, record
-    from loadlab.report.summary import dump_summary, summarise_run
+    from loadlab.report.summary import summarise_run
 
     trial = prepare(scenario, _cluster_file(target), seed)
+    for warning in trial.warnings:
+        screen.say(f"warning: {warning}")
     try:
         with screen.progress(scenario.name) as progress:
             run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned))
     except KeyboardInterrupt:
-        raise RunInterruptedError(f"interrupted. What was recorded is kept in {out}; `loadlab report {out}` shows it") from None
-    summary = summarise_run(run_dir)
-    run_dir.save_summary(dump_summary(summary))
-    return summary
+        raise RunInterruptedError(f"what was recorded is kept in {out}; `loadlab report {out}` shows it") from None
+    return summarise_run(run_dir)
 
 
-def _run_campaign(path: Path, variant: str | None, seed: int, out: Path, screen: Any, host: HostFacts, *, resume: bool) -> dict[str, Any]:
+def _run_campaign(
+    path: Path, variant: str | None, seed: int, out: Path, screen: Screen, host: HostFacts, *, resume: bool
+) -> dict[str, Any]:
     from loadlab.campaign.study import prepare_study, run_study
     from loadlab.scenario.files import load_campaign
 
@@ -135,16 +154,11 @@ def _run_campaign(path: Path, variant: str | None, seed: int, out: Path, screen:
     if variant is not None:
         campaign = campaign.variant(variant)
     study = prepare_study(campaign, seed)
-    try:
-        with screen.progress(campaign.name) as progress:
-            return run_study(study, out, host, progress, resume=resume)
-    except KeyboardInterrupt:
-        raise RunInterruptedError(f"interrupted. What was recorded is kept in {out}; go on with --resume {out}") from None
+    with screen.progress(campaign.name) as progress:
+        return run_study(study, out, host, progress, resume=resume)
 
 
-def _finish(summary: dict[str, Any], where: Path, screen: Any, *, as_json: bool, write_report: bool) -> None:
-    from loadlab.report.summary import dump_summary
-
+def _finish(summary: dict[str, Any], where: Path, screen: Screen, *, as_json: bool, write_report: bool) -> None:
     screen.show(summary)
     if write_report:
         from loadlab.campaign.results import save_report
@@ -153,8 +167,15 @@ def _finish(summary: dict[str, Any], where: Path, screen: Any, *, as_json: bool,
             report_file = save_report(where, summary)
         screen.say(f"report: {report_file}")
     screen.say(f"rows and summary: {where}")
-    if as_json:
-        sys.stdout.buffer.write(dump_summary(summary))
-        sys.stdout.flush()
+    _print_json(where, as_json=as_json)
     if summary["status"] != "complete":
         raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _print_json(where: Path, *, as_json: bool) -> None:
+    """The bytes of summary.json on stdout, if they were asked for."""
+    from loadlab.record.run_dir import SUMMARY_FILE
+
+    if as_json and (where / SUMMARY_FILE).exists():
+        sys.stdout.buffer.write((where / SUMMARY_FILE).read_bytes())
+        sys.stdout.flush()

@@ -1,7 +1,8 @@
-"""What a person sees while a command works: progress and tables on stderr, plain lines where there is no terminal."""
+"""What a person sees: tables on stdout, progress on stderr; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,14 +15,15 @@ PLAIN_LINE_EVERY_S = 5.0
 
 
 class Screen:
-    """stderr, for people. `is_quiet` leaves only errors."""
+    """Where text for people goes. `is_quiet` leaves only errors; `is_stdout_taken`: data goes to stdout, so tables go to stderr."""
 
-    def __init__(self, *, is_quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=is_quiet, highlight=False)
+    def __init__(self, *, is_quiet: bool = False, is_stdout_taken: bool = False) -> None:
+        self.tables = _Tables(stderr=is_stdout_taken, quiet=is_quiet, highlight=False)
+        self.status = Console(stderr=True, quiet=is_quiet, highlight=False)
 
     def say(self, text: str) -> None:
-        """One line, never wrapped, so that a path can be copied."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        """One line beside the tables, never wrapped, so that a path can be copied."""
+        self.tables.print(text, soft_wrap=True, markup=False)
 
     def show(self, summary: dict[str, Any]) -> None:
         """The table of a run or a campaign."""
@@ -29,26 +31,38 @@ class Screen:
         from loadlab.report.terminal import print_campaign, print_run
 
         if summary["schema"] == CAMPAIGN_SCHEMA:
-            print_campaign(summary, self.console)
+            print_campaign(summary, self.tables)
         else:
-            print_run(summary, self.console)
+            print_run(summary, self.tables)
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:
         """A spinner while something of unknown length is done; nothing without a terminal."""
-        with self.console.status(what):
+        with self.status.status(what):
             yield
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
-        """A bar of requests done, with the time remaining; without a terminal a line every five seconds."""
-        if not self.console.is_terminal:
+        """A bar of requests done, with the time remaining; without a terminal a line every five seconds.
+
+        It begins anew where the number planned changes: then something else is counted.
+        """
+        if not self.status.is_terminal:
             yield self._plain_progress()
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("requests"), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        with Progress(*columns, console=self.status, transient=True) as bar:
             task = bar.add_task(what, total=None)
-            yield lambda doing, done, planned: bar.update(task, description=doing, completed=done, total=planned)
+            counted: int | None = None
+
+            def show(doing: str, done: int, planned: int) -> None:
+                nonlocal counted
+                if planned != counted:
+                    counted = planned
+                    bar.reset(task, total=planned)
+                bar.update(task, description=doing, completed=done)
+
+            yield show
 
     def _plain_progress(self) -> Callable[[str, int, int], None]:
         last = time.monotonic()
@@ -57,6 +71,15 @@ class Screen:
             nonlocal last
             if time.monotonic() - last >= PLAIN_LINE_EVERY_S:
                 last = time.monotonic()
-                self.say(f"{doing}: {done:,} of {planned:,} requests")
+                self.status.print(f"{doing}: {done:,} of {planned:,} requests", soft_wrap=True, markup=False)
 
         return show
+
+
+class _Tables(Console):
+    """A console that outlives its reader: after `| head` the run still ends as it should."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich, which would end the process."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())

@@ -51,7 +51,8 @@ class SimulationEngine:
             replay.run()
         finally:
             replay.flush()
-            sink.append_timeline({"replica": name, **asdict(bin_)} for name, bin_ in self._cluster.timeline())
+            bins = self._cluster.timeline()
+            sink.append_timeline({"replica": name, **asdict(bin_), "shard_busy": list(busy)} for name, bin_, busy in bins)
 
 
 class _Replay:

@@ -208,7 +208,7 @@ def _make_room(path: Path, replace: bool) -> None:
 def _exists(path: Path) -> InputError:
     if path.is_file():
         return InputError("exists and is a file; choose another --out", source=str(path))
-    return InputError("exists and is not empty; pass --resume to go on, or another --out", source=str(path))
+    return InputError("exists and is not empty; choose another --out: a run is made anew, only a campaign can be resumed", source=str(path))
 
 
 def _recording_failed(path: Path, error: OSError) -> RecordingFailedError:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from loadlab.analysis.table import FloatArray
-from loadlab.report.series import DistributionSeries, TimelineSeries
+from loadlab.report.series import DistributionSeries, ShardSeries, TimelineSeries
 from loadlab.units import format_duration
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
@@ -72,6 +72,20 @@ def draw_timeline(series: TimelineSeries, name: str) -> str:
         figure.align_ylabels(list(panels))
         figure.subplots_adjust(left=0.1, right=0.79, top=0.98, bottom=0.08, hspace=0.16)
         return _as_svg(figure, f"timeline of {name}")
+
+
+def draw_shards(series: ShardSeries, name: str) -> str:
+    """A row for each GPU over time, dark where it stood idle: the group of a slow GPU waits for it."""
+    with mpl.rc_context(_RC | {"svg.hashsalt": f"shards {name}", "axes.grid": False}):
+        figure = Figure(figsize=(8.4, 0.9 + 0.17 * len(series.names)))
+        axes = figure.subplots()
+        extent = (float(series.edges_s[0]), float(series.edges_s[-1]), len(series.names) - 0.5, -0.5)
+        image = axes.imshow(100 * series.busy, aspect="auto", interpolation="nearest", extent=extent, vmin=0, vmax=100, cmap="cividis")
+        axes.set_yticks(range(len(series.names)), series.names, fontsize=7)
+        axes.set_xlabel("seconds since the start of the run")
+        figure.colorbar(image, ax=axes, label="GPU busy, %", pad=0.015)
+        figure.subplots_adjust(left=0.13, right=1.0, top=0.97, bottom=0.45 / (0.9 + 0.17 * len(series.names)))
+        return _as_svg(figure, f"how busy each GPU of {name} was")
 
 
 def _steps(axes: Axes, values: FloatArray, edges_s: FloatArray, colour: str, label: str, *, fill: bool = False) -> None:

@@ -12,12 +12,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadlab.report.text import (
+    ABBREVIATIONS,
+    BUSY_NOTE,
     METRICS,
+    NOT_RUN,
+    OTHER_OUTCOMES,
     PERCENTILES,
     UNITS,
     band_text,
+    cause_lines,
     clean_tree,
     failures_text,
+    heading_text,
+    is_low,
     is_maximum,
     key_words,
     look_up,
@@ -32,7 +39,8 @@ from loadlab.units import format_duration, format_share
 
 Json = Mapping[str, Any]
 
-_ABSENT: dict[str, Any] = {"description": "", "variant": None, "design_choices": []}  # what a run's summary has no use for
+# What the summary of a run has no use for.
+_ABSENT: dict[str, Any] = {"description": "", "variant": None, "design_choices": [], "sensitivity_note": None}
 _VALIDITY = {
     "complete": "Every planned request is accounted for.",
     "running": "This run did not end: it is under way, or it was killed. Requests without a row count as unknown.",
@@ -76,16 +84,20 @@ def _render(summary: Json, sections: Sequence[Section], figures: Mapping[str, st
     page = environment.get_template("report.html.j2").render(
         summary=summary,
         is_campaign="experiments" in summary,
+        heading=heading_text(summary),
+        abbreviations=ABBREVIATIONS,
+        busy_note=BUSY_NOTE,
+        causes=cause_lines(summary.get("experiments", ())),
         headline=_headline(summary),
         validity=_VALIDITY.get(summary["status"], ""),
         predictions=_predictions(sections),
         figures=_markup(figures),
         heads=[f"{words}, {UNITS[key][0]}" for key, words in METRICS.items()],
         table=[_table_row(section) for section in map(_cleaned, sections)],
-        total=summary["totals"],
+        total=_counts(summary),
         sections=[_section(section) for section in sections],
         sources=sources_text(summary.get("published", ())),
-        published=[row | {"ours": look_up(summary, row.get("ours"))} for row in summary.get("published", ())],
+        published=_published(summary),
         sensitivity=_sensitivity(summary),
         conditions=_distinct_conditions(sections),
         command=shlex.join(summary["host"]["argv"]),
@@ -121,6 +133,12 @@ def _predictions(sections: Sequence[Section]) -> list[str]:
     return list(dict.fromkeys(band for pool in pools if (band := band_text(pool)) is not None)) or ["no label given"]
 
 
+def _published(summary: Json) -> list[dict[str, Any]]:
+    """Published figures beside ours; none beside a campaign that is not complete."""
+    rows = summary.get("published", ()) if summary["status"] == "complete" else ()
+    return [row | {"ours": look_up(summary, row.get("ours"))} for row in rows]
+
+
 def _maxima(summary: Json) -> bool:
     return any(is_maximum(summary["metrics"][key]["n"], name) for key in METRICS for name in PERCENTILES)
 
@@ -130,13 +148,23 @@ def _table_row(summary: Json) -> dict[str, Any]:
     return {
         "id": summary.get("id"),
         "name": summary["name"],
-        "status": summary["status"],
-        "totals": summary["totals"],
+        "status": summary["status"].replace("_", " "),
+        "counts": _counts(summary),
         "latencies": [[percentile_text(summary["metrics"][key], p, UNITS[key][1]) for p in PERCENTILES] for key in METRICS],
         "tokens_per_s": three_digits(throughput["output_tokens_per_s"]["value"]),
         "kv_peak": whole_percent(observed["kv_peak"]),
         "gpu_busy": whole_percent(observed["gpu_busy"]),
     }
+
+
+def _counts(summary: Json) -> dict[str, Any]:
+    """What became of the requests, as cells; no counts where nothing was begun."""
+    totals, is_begun = summary["totals"], summary["status"] != NOT_RUN
+    numbers = {key: totals[key] for key in ("ok", "rejected", "timeout", "oom")}
+    numbers["other"] = sum(totals[key] for key in OTHER_OUTCOMES)
+    cells = {key: f"{number:,}" if is_begun else "-" for key, number in numbers.items()}
+    is_alarm = totals["oom"] > 0
+    return cells | {"planned": f"{totals['planned']:,}", "success": success_text(totals), "is_low": is_low(totals), "is_alarm": is_alarm}
 
 
 def _percentile_cells(metric: Json) -> list[str]:
@@ -152,7 +180,8 @@ def _section(section: Section) -> dict[str, Any]:
     return {
         "summary": summary,
         "anchor": f"e-{summary.get('id', 'run')}",
-        "failures": failures_text(summary["totals"]),
+        "is_run": summary["status"] != NOT_RUN,
+        "failures": failures_text(summary["totals"], summary["causes"]),
         "metrics": metrics,
         "facts": list(_facts(summary)),
         "scenario": list(_flatten(clean_tree(section.scenario))),
@@ -166,15 +195,13 @@ def _facts(summary: Json) -> Iterator[tuple[str, str]]:
     throughput, observed = summary["throughput"], summary["observed"]
     yield "duration", format_duration(throughput["duration_s"])
     yield "successful requests a second", three_digits(throughput["requests_per_s"]["value"])
-    yield "output tokens a second", three_digits(throughput["output_tokens_per_s"]["value"])
-    yield "prompt tokens a second", three_digits(throughput["prompt_tokens_per_s"]["value"])
+    yield "output tokens a second, of OK requests", three_digits(throughput["output_tokens_per_s"]["value"])
+    yield "prompt tokens a second, of OK requests", three_digits(throughput["prompt_tokens_per_s"]["value"])
     yield "highest KV cache use", format_share(observed["kv_peak"]["value"])
-    yield "GPU busy", format_share(observed["gpu_busy"]["value"])
+    yield "GPU busy (any work ran; not utilisation of its compute)", format_share(observed["gpu_busy"]["value"])
     yield "prompt tokens found in the cache", format_share(observed["prefix_hit_rate"]["value"])
     for words, key in (("preemptions (recomputed, nobody sees an error)", "preemptions"), ("OOM events (a replica died)", "oom_events")):
         yield words, "-" if observed[key] is None else f"{observed[key]:,}"
-    for cause, number in summary["causes"].items():
-        yield f"requests with cause {cause}", f"{number:,}"
     for words, key in (("target", "target"), ("seed", "seed"), ("plan", "plan_digest")):
         if key in summary:
             yield words, str(summary[key])

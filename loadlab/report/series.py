@@ -12,12 +12,13 @@ import numpy as np
 from loadlab.analysis.latency import order_statistic
 from loadlab.analysis.table import FloatArray, IntArray, RequestTable
 from loadlab.record.request import Outcome
-from loadlab.report.text import PERCENTILES
+from loadlab.report.text import PERCENTILES, clean_text
 
 MAX_BINS = 200
 MIN_RATE_BINS = 24
 MIN_MEAN_COUNT = 5
 MAX_POINTS = 160
+MIN_SPREAD = 0.01  # of busy shares in a group, below which its GPUs look alike
 MAX_REPLICAS = 4  # more lines than that in one panel cannot be told apart
 
 Rows = list[Mapping[str, Any]]
@@ -49,6 +50,15 @@ class TimelineSeries:
     replicas: tuple[ReplicaSeries, ...]
     preempted_s: FloatArray  # middles of bins with a preemption
     oom_s: FloatArray  # middles of bins with an OOM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSeries:
+    """How busy each GPU was over time: float64[GPUs, bins], a row for each name ("pool/0 GPU 1"); NaN where nothing was recorded."""
+
+    names: tuple[str, ...]
+    edges_s: FloatArray
+    busy: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +115,21 @@ def timeline_series(table: RequestTable, timeline: Iterable[Mapping[str, Any]]) 
         preempted_s=_moments(rows, "preemptions", edges_s),
         oom_s=_moments(rows, "ooms", edges_s),
     )
+
+
+def shard_series(table: RequestTable, timeline: Iterable[Mapping[str, Any]]) -> ShardSeries | None:
+    """Every GPU of every replica, where those of a group differ; None where they are all as busy as their group."""
+    rows = [row for row in timeline if row.get("shard_busy")]
+    if all(max(row["shard_busy"]) - min(row["shard_busy"]) < MIN_SPREAD for row in rows):
+        return None
+    edges_s = _edges(table, rows)
+    names, lines = [], []
+    for replica in dict.fromkeys(str(row["replica"]) for row in rows):
+        own = [row for row in rows if row["replica"] == replica]
+        for gpu in range(len(own[0]["shard_busy"])):
+            names.append(f"{clean_text(replica)} GPU {gpu}")
+            lines.append(_means([{**row, "busy": row["shard_busy"][gpu]} for row in own], "busy", edges_s))
+    return ShardSeries(names=tuple(names), edges_s=edges_s, busy=np.array(lines))
 
 
 def _edges(table: RequestTable, rows: Rows) -> FloatArray:

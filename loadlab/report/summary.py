@@ -17,16 +17,17 @@ from loadlab.errors import InputError
 from loadlab.record.manifest import Manifest, Status
 from loadlab.record.request import Outcome
 from loadlab.record.run_dir import REQUESTS_FILE, RunDir
-from loadlab.report.text import PERCENTILES, is_maximum
+from loadlab.report.text import NOT_RUN, PERCENTILES, is_maximum
 
 RUN_SCHEMA, CAMPAIGN_SCHEMA = "loadlab/run/1", "loadlab/campaign/1"
-NOT_RUN = "not_run"  # status of an experiment that the campaign did not come to
 Json = dict[str, Any]
 
 NO_INTERVAL = "no interval yet: needs the effective sample size"
 _OURS = {"experiments": "experiments", "requests": "totals.planned", "success_rate": "totals.success_rate", "oom": "totals.oom"}
 _WORDS = {"oom": "OOM", "gpu": "GPU"}
 _WILSON_NOTE = "Wilson 95 %, treats requests as independent"
+_PARTIAL_NOTE = "no interval: not complete, and requests without a result count against it"
+_BUSY_NOTE = "time in which any work ran / duration_s, mean over replicas, idle ones included; not utilisation of its compute"
 _RATE_NOTE = "of OK requests, from the first due time to the last end; no interval yet"
 
 
@@ -35,10 +36,12 @@ def estimate(value: float | None, low: float | None = None, high: float | None =
     return {"value": value, "low": low, "high": high, "note": note}
 
 
-def totals_block(totals: Totals) -> Json:
-    """`totals` of the contract: counts as plain integers, and the success rate with its Wilson interval."""
+def totals_block(totals: Totals, *, is_complete: bool = True) -> Json:
+    """`totals` of the contract: counts as plain integers, and the success rate with its Wilson interval if the run is complete."""
     if totals.planned == 0:
         return asdict(totals) | {"success_rate": estimate(None, note="nothing was planned")}
+    if not is_complete:
+        return asdict(totals) | {"success_rate": estimate(totals.ok / totals.planned, note=_PARTIAL_NOTE)}
     low, high = wilson(totals.ok, totals.planned) or (None, None)
     return asdict(totals) | {"success_rate": estimate(totals.ok / totals.planned, low, high, _WILSON_NOTE)}
 
@@ -57,12 +60,16 @@ def _percentiles(values: FloatArray) -> Json:
     return block
 
 
-def _throughput_block(table: RequestTable) -> Json:
-    """Rates over the time from the first due request to the last end, whatever the outcome; work of OK rows only."""
+def _duration_s(table: RequestTable) -> float | None:
+    """From the first due time to the last end, whatever the outcome; None where no row has a time."""
     known = np.concatenate([table.scheduled_s, table.finished_s])
     known = known[~np.isnan(known)]
-    duration_s = float(known.max() - known.min()) if len(known) else None
-    ok = table.ok
+    return float(known.max() - known.min()) if len(known) else None
+
+
+def _throughput_block(table: RequestTable) -> Json:
+    """Rates over the duration of the run; work of OK rows only."""
+    duration_s, ok = _duration_s(table), table.ok
 
     def rate(amount: float, what: str) -> Json:
         return estimate(float(amount) / duration_s if duration_s else None, note=f"{what} {_RATE_NOTE}")
@@ -76,10 +83,14 @@ def _throughput_block(table: RequestTable) -> Json:
     }
 
 
-def _observed_block(timeline: Iterable[Mapping[str, Any]]) -> Json:
-    """What the server was seen to do; null where its timeline does not say."""
+def _observed_block(timeline: Iterable[Mapping[str, Any]], duration_s: float | None) -> Json:
+    """What the server was seen to do in `duration_s`; null where its timeline does not say.
+
+    Time means are over `duration_s`, so that they agree with the throughput. Work that goes on behind the last end (a step of a
+    request that was given up) counts, up to a share of 1.
+    """
     sums = dict.fromkeys(("preemptions", "ooms", "prefill_tokens", "cached_tokens"), 0)
-    busy_s, kv_peak, starts, ends, replicas = 0.0, None, [], [], set()
+    busy_s, kv_peak, is_there, replicas = 0.0, None, False, set()
     for row in timeline:
         for key in sums:
             sums[key] += row.get(key) or 0
@@ -88,19 +99,18 @@ def _observed_block(timeline: Iterable[Mapping[str, Any]]) -> Json:
             replicas.add(row["replica"])
         if row.get("kv_usage_max") is not None:
             kv_peak = max(kv_peak or 0.0, row["kv_usage_max"])
-        starts.append(row["t_s"])
-        ends.append(row["t_s"] + row["dt_s"])
-    span_s = (max(ends) - min(starts)) * len(replicas) if ends else 0.0
+        is_there = True
+    replica_s = (duration_s or 0.0) * len(replicas)
     prompt_tokens = sums["cached_tokens"] + sums["prefill_tokens"]
-    absent = "" if ends else "no server.jsonl"
+    absent = "" if is_there else "no server.jsonl"
     return {
         "kv_peak": estimate(kv_peak, note=absent or "highest share of KV blocks in use, of any replica"),
-        "gpu_busy": estimate(busy_s / span_s if span_s else None, note=absent or "time mean over replicas, idle ones included"),
+        "gpu_busy": estimate(min(1.0, busy_s / replica_s) if replica_s else None, note=absent or _BUSY_NOTE),
         "prefix_hit_rate": estimate(
             sums["cached_tokens"] / prompt_tokens if prompt_tokens else None, note=absent or "prompt tokens: cached / (cached + computed)"
         ),
-        "preemptions": sums["preemptions"] if ends else None,
-        "oom_events": sums["ooms"] if ends else None,
+        "preemptions": sums["preemptions"] if is_there else None,
+        "oom_events": sums["ooms"] if is_there else None,
     }
 
 
@@ -121,11 +131,11 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
         "schema": RUN_SCHEMA,
         "status": manifest.status.value,
         "name": manifest.name,
-        "totals": totals_block(totals),
+        "totals": totals_block(totals, is_complete=manifest.status is Status.COMPLETE),
         "metrics": metrics_block(table),
         "causes": causes_of(table),
         "throughput": _throughput_block(table),
-        "observed": _observed_block(run.timeline()),
+        "observed": _observed_block(run.timeline(), _duration_s(table)),
         **_conditions_of(manifest),
         "host": asdict(manifest.host),
     }
@@ -144,18 +154,19 @@ def _conditions_of(manifest: Manifest) -> Json:
 
 
 def not_run_experiment(experiment_id: str, name: str, planned: int) -> Json:
-    """The entry of an experiment that was stopped before it began: every planned request is not sent."""
+    """The entry of an experiment that was stopped before it began: every planned request is not sent, and nothing was estimated."""
     empty = table_of_chunks(())
+    totals = totals_block(Totals(planned=planned, not_sent=planned)) | {"success_rate": estimate(None, note="not run")}
     return {
         "id": experiment_id,
         "shows": "",
         "status": NOT_RUN,
         "name": name,
-        "totals": totals_block(Totals(planned=planned, not_sent=planned)),
+        "totals": totals,
         "metrics": metrics_block(empty),
         "causes": {},
         "throughput": _throughput_block(empty),
-        "observed": _observed_block(()),
+        "observed": _observed_block((), None),
     }
 
 
@@ -186,28 +197,32 @@ def summarise_campaign(
     interrupted: bool = False,
     published: Sequence[Mapping[str, Any]] = (),
     sensitivity: Mapping[str, Any] | None = None,
+    sensitivity_note: str | None = None,
     design_choices: Sequence[str] = (),
 ) -> Json:
     """The summary of a campaign, from the summaries of its runs by id; experiments come out in the order of their ids.
 
     `shows`: by id, what an experiment is there to show. `not_run`: entries of `not_run_experiment`. `published`: rows of
-    `published_rows`. `sensitivity`: {key, rows: [{value, totals}]}, totals as `totals_block` makes them.
+    `published_rows`. `sensitivity`: {key, rows: [{value, totals}]}, totals as `totals_block` makes them;
+    `sensitivity_note`: why it is missing.
     """
     shows = shows or {}
     ran = [{"id": key, "shows": shows.get(key, ""), **_without(run, "schema", "versions", "host")} for key, run in runs.items()]
     experiments = sorted([*ran, *not_run], key=lambda experiment: str(experiment["id"]))
     totals = sum((_totals_in(experiment["totals"]) for experiment in experiments), Totals(planned=0))
+    status = _campaign_status(experiments, interrupted)
     return {
         "schema": CAMPAIGN_SCHEMA,
-        "status": _campaign_status(experiments, interrupted).value,
+        "status": status.value,
         "name": name,
         "description": description,
         "variant": variant,
-        "totals": totals_block(totals),
+        "totals": totals_block(totals, is_complete=status is Status.COMPLETE),
         "observed": _campaign_observed(experiments),
         "experiments": experiments,
         "published": [dict(row) for row in published],
         "sensitivity": None if sensitivity is None else dict(sensitivity),
+        "sensitivity_note": sensitivity_note,
         "design_choices": list(design_choices),
         "seed": seed,
         "versions": dict(versions),

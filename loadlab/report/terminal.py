@@ -1,9 +1,9 @@
-"""Summaries as tables on a terminal, for people: one wide table where it fits, else two stacked ones; 80 columns suffice."""
+"""Summaries on a terminal, for people: one wide table where it fits, else stacked ones; 60 columns suffice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from rich import box
@@ -11,19 +11,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from loadlab.report.columns import Column, build_table, fits, pack, print_first_that_fits
 from loadlab.report.text import (
+    ABBREVIATIONS,
+    BUSY_NOTE,
+    INTERVAL_NOTE,
     METRICS,
+    NOT_RUN,
     OTHER_OUTCOMES,
     OUTCOME_WORDS,
     PERCENTILES,
     UNITS,
     band_text,
+    cause_lines,
     clean_text,
     failures_text,
+    heading_text,
+    is_low,
     is_maximum,
     key_words,
     look_up,
     percentile_text,
+    short_success,
     sources_text,
     success_text,
     three_digits,
@@ -40,145 +49,156 @@ _STATUS_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Column:
-    """A column of a table: its head, how wide its cells may be, and its cells (the last one for the total line)."""
-
-    head: str
-    cells: Sequence[str]
-    is_text: bool = False
-    is_alarm: bool = False  # a cell other than 0 is bad news
-    opens_group: bool = False  # set apart from the column before it where columns stand close
-
-
 def print_campaign(summary: Json, console: Console) -> None:
     """The experiments of a campaign with a total line, what is published elsewhere beside it, and success by client timeout."""
     experiments = summary["experiments"]
-    ids = _Column(head="id", cells=[*(clean_text(e["id"]) for e in experiments), ""], is_text=True)
-    names = _Column(head="experiment", cells=[*(clean_text(e["name"]) for e in experiments), "total"], is_text=True)
-    _print_status(summary, console)
-    outcomes = list(_outcome_columns([*experiments, summary]))
-    latencies = [*_latency_columns(experiments), *_use_columns(experiments, summary)]
-    wide = _build_table([ids, names, *outcomes, *latencies], has_total=True)
-    if _fits(wide, console):
+    _print_heading(summary, console)
+    ids = Column(head="id", cells=[*(clean_text(e["id"]) for e in experiments), ""], is_text=True)
+    all_ids = replace(ids, cells=[*ids.cells[:-1], "all"])  # where there is no room for names
+    names = Column(head="experiment", cells=[*(clean_text(e["name"]) for e in experiments), "total"], is_text=True, is_name=True)
+    outcomes, server = list(_outcome_columns([*experiments, summary])), list(_server_columns(experiments, summary))
+    count, *latencies = _ok_groups(experiments)
+    wide = build_table([ids, names, *outcomes, *count, *(c for group in latencies for c in group), *server], has_total=True)
+    if fits(wide, console):
+        _say(console, "\nWhat became of the requests; how long the OK ones took, and their output; what the server did", "bold")
         console.print(wide)
+        _print_causes(experiments, console)
     else:
-        console.print(Text("\nWhat became of the requests", style="bold"))
-        console.print(_build_table([ids, names, *outcomes], has_total=True))
-        console.print(Text("\nHow long the OK ones took, and what the server did", style="bold"))
-        named = _build_table([_without_last(column) for column in (ids, names, *latencies)], has_total=False)
-        close = _build_table([_without_last(column) for column in (ids, *latencies)], has_total=False, gap=1)
-        console.print(named if _fits(named, console) else close)
+        _say(console, "\nWhat became of the requests", "bold")
+        tables = [([ids, names, *outcomes], 2), ([ids, names, *outcomes], 1), ([all_ids, *outcomes], 2), ([all_ids, *outcomes], 1)]
+        print_first_that_fits([build_table(columns, has_total=True, gap=gap) for columns, gap in tables], console)
+        _print_causes(experiments, console)
+        share = Column(head="OK\n%", cells=[*(short_success(e["totals"]) for e in experiments), ""])
+        _print_ok(all_ids, names, [*count, share], latencies, server, console)
     _print_notes(experiments, summary, console)
     _print_published(summary, console)
     _print_sensitivity(summary, console)
 
 
+def _print_ok(
+    ids: Column, names: Column, first: Sequence[Column], groups: Sequence[Sequence[Column]], server: Sequence[Column], console: Console
+) -> None:
+    """Latencies and output of the OK requests, and what the server did, in as few tables as the width allows."""
+    every = [ids, names, *first, *(column for group in [*groups, server] for column in group)]
+    named = build_table([column.without_total() for column in every], has_total=False)
+    close = build_table([column.without_total() for column in every if column is not names], has_total=False, gap=1)
+    if fits(close, console):
+        _say(console, "\nHow long they took, and their output: OK requests only; what the server did (KV, GPU): all requests", "bold")
+        print_first_that_fits([named, close], console)
+        return
+    _say(console, "\nHow long they took, and their output: OK requests only", "bold")
+    for i, columns in enumerate(pack([ids, *first], groups, console)):
+        if i > 0:
+            console.print()
+        rows = [column.without_total() for column in columns]
+        print_first_that_fits([build_table([rows[0], names.without_total(), *rows[1:]], has_total=False, gap=gap) for gap in (2, 1)]
+                              + [build_table(rows, has_total=False, gap=1)], console)  # fmt: skip
+    _say(console, "\nWhat the server did: all requests", "bold")
+    tables = ([replace(ids, cells=[*ids.cells[:-1], ""]), names, *server], [ids, *server])
+    print_first_that_fits([build_table(columns, has_total=True) for columns in tables], console)
+
+
 def print_run(summary: Json, console: Console) -> None:
     """One run: what became of its requests, a line per latency, and what the server did."""
-    _print_status(summary, console)
+    _print_heading(summary, console)
     totals = summary["totals"]
-    console.print(
-        Text.assemble(
-            (clean_text(summary["name"]), "bold"),
-            f": {totals['planned']:,} planned, {totals['ok']:,} OK = {success_text(totals)}, {failures_text(totals)}",
-        )
-    )
+    said = f"{totals['planned']:,} planned, {totals['ok']:,} OK = {success_text(totals)}, {failures_text(totals, summary['causes'])}"
+    _say(console, said, "bold")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for head in ("", "n", "p50", "p95", "p99"):
-        table.add_column(head, justify="left" if head == "" else "right")
+    for head in ("OK requests only", "n", "p50", "p95", "p99"):
+        table.add_column(head, justify="left" if head == "OK requests only" else "right")
     for key, words in METRICS.items():
         unit, scale = UNITS[key]
         metric = summary["metrics"][key]
         table.add_row(f"{words}, {unit}", f"{metric['n']:,}", *(percentile_text(metric, p, scale) for p in PERCENTILES))
     console.print(table)
-    console.print(Text(_use_text(summary)))
+    _say(console, _use_text(summary))
     _print_notes([summary], summary, console)
 
 
-def _print_status(summary: Json, console: Console) -> None:
+def _say(console: Console, text: str, style: str = "") -> None:
+    """A sentence: wrapped on a terminal, whole where something else reads it."""
+    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+
+
+def _print_heading(summary: Json, console: Console) -> None:
+    _say(console, heading_text(summary), "bold")
     words = _STATUS_WORDS.get(summary["status"])
     if words is not None:
-        console.print(Text(f"{clean_text(summary['name'])}: {words}", style="bold red"))
+        _say(console, f"{clean_text(summary['name'])}: {words}", "bold red")
 
 
-def _outcome_columns(blocks: Sequence[Json]) -> Iterator[_Column]:
-    """n, success, OOM, rejected, timed out; the rarer outcomes only where one occurred."""
+def _outcome_columns(blocks: Sequence[Json]) -> Iterator[Column]:
+    """n, success, rejected, timed out, OOM; the rarer outcomes only where one occurred. No count where nothing was begun."""
     totals = [block["totals"] for block in blocks]
-    yield _Column(head="n", cells=[f"{t['planned']:,}" for t in totals])
-    yield _Column(head="success [95 %]", cells=[success_text(t) for t in totals])
-    heads = {"oom": "OOM", "rejected": "rejected", "timeout": "timed\nout"}
-    for key, head in heads.items():
-        yield _Column(head=head, cells=[f"{t[key]:,}" for t in totals], is_alarm=key == "oom")
+    not_run = [block["status"] == NOT_RUN for block in blocks]
+
+    def counts(*keys: str) -> list[str]:
+        return ["-" if skip else f"{sum(t[key] for key in keys):,}" for t, skip in zip(totals, not_run, strict=True)]
+
+    yield Column(head="n", cells=[f"{t['planned']:,}" for t in totals])
+    yield Column(head="success [95 %]", cells=[f"{'! ' if is_low(t) else ''}{success_text(t)}" for t in totals])
+    yield Column(head="rejected", cells=counts("rejected"))
+    yield Column(head="timed\nout", cells=counts("timeout"))
+    yield Column(head="OOM\nrequests", cells=counts("oom"), is_alarm=True)
     if any(t[key] for t in totals for key in OTHER_OUTCOMES):
-        yield _Column(head="other", cells=[f"{sum(t[key] for key in OTHER_OUTCOMES):,}" for t in totals])
+        yield Column(head="other", cells=counts(*OTHER_OUTCOMES))
 
 
-def _latency_columns(experiments: Sequence[Json]) -> Iterator[_Column]:
-    """Percentiles, units in the head; no total, as percentiles of different experiments do not add up."""
-    yield _Column(head="OK\nn", cells=[*(f"{e['totals']['ok']:,}" for e in experiments), ""])
+def _ok_groups(experiments: Sequence[Json]) -> Iterator[list[Column]]:
+    """Of OK requests: their number, then percentiles with the unit in the head, then output. No total: percentiles do not add up."""
+    yield [Column(head="OK\nn", cells=[*("-" if e["status"] == NOT_RUN else f"{e['totals']['ok']:,}" for e in experiments), ""])]
     for key, words in (("ttft_s", "TTFT"), ("tpot_s", "TPOT"), ("e2e_s", "e2e")):
         unit, scale = UNITS[key]
+        group = []
         for name in PERCENTILES:
             cells = [percentile_text(e["metrics"][key], name, scale) for e in experiments]
-            yield _Column(head=f"{words}\n{name}\n{unit}", cells=[*cells, ""], opens_group=name == "p50")
-
-
-def _use_columns(experiments: Sequence[Json], summary: Json) -> Iterator[_Column]:
+            group.append(Column(head=f"{words}\n{name}\n{unit}", cells=[*cells, ""], opens_group=name == "p50"))
+        yield group
     tokens = [three_digits(e["throughput"]["output_tokens_per_s"]["value"]) for e in experiments]
-    yield _Column(head="out\ntok\n/s", cells=[*tokens, ""], opens_group=True)
-    yield _Column(head="KV\npeak\n%", cells=[whole_percent(e["observed"]["kv_peak"]) for e in (*experiments, summary)])
-    yield _Column(head="GPU\nbusy\n%", cells=[*(whole_percent(e["observed"]["gpu_busy"]) for e in experiments), ""])
+    yield [Column(head="OK\ntok\n/s", cells=[*tokens, ""], opens_group=True)]
 
 
-def _without_last(column: _Column) -> _Column:
-    return replace(column, cells=column.cells[:-1])
+def _server_columns(experiments: Sequence[Json], summary: Json) -> Iterator[Column]:
+    yield Column(head="KV\npeak\n%", cells=[whole_percent(e["observed"]["kv_peak"]) for e in (*experiments, summary)])
+    yield Column(head="GPU\nbusy\n%", cells=[*(whole_percent(e["observed"]["gpu_busy"]) for e in experiments), ""])
 
 
-def _fits(table: Table, console: Console) -> bool:
-    return console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width
-
-
-def _build_table(columns: Sequence[_Column], *, has_total: bool, gap: int = 2) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
-    if gap == 1:
-        columns = [_indented(column) if column.opens_group else column for column in columns]
-    for column in columns:
-        is_name = column.head == "experiment"
-        table.add_column(
-            Text(column.head), justify="left" if column.is_text else "right", no_wrap=True, overflow="ellipsis", ratio=None,
-            max_width=24 if is_name else None, min_width=None if is_name else max(map(len, column.cells), default=0),
-        )  # fmt: skip
-    for i in range(len(columns[0].cells)):
-        is_total = has_total and i == len(columns[0].cells) - 1
-        if is_total:
-            table.add_section()
-        table.add_row(*(_cell(column, i) for column in columns), style="bold" if is_total else None)
-    return table
-
-
-def _indented(column: _Column) -> _Column:
-    head = "\n".join(f" {line}" for line in column.head.split("\n"))
-    return replace(column, head=head, cells=[f" {cell}" for cell in column.cells])
-
-
-def _cell(column: _Column, i: int) -> Text:
-    cell = column.cells[i]
-    return Text(cell, style="bold red" if column.is_alarm and cell not in ("0", "-", "") else "")
+def _print_causes(experiments: Sequence[Json], console: Console) -> None:
+    lines = cause_lines(experiments)
+    if lines:
+        _say(console, "Why they failed, by cause", "bold")
+    for line in lines:
+        _say(console, f"  {line.count:>5,} {line.outcome}, {line.cause}: {line.experiments}")
 
 
 def _print_notes(experiments: Sequence[Json], summary: Json, console: Console) -> None:
     """What the figures are: never left to be guessed."""
-    maxima = any(is_maximum(e["metrics"][key]["n"], name) for e in experiments for key in METRICS for name in PERCENTILES)
-    notes = ["Latency is counted from the due time, of OK requests only; failures stand in the counts."]
-    if maxima:
-        notes.append("* the maximum: too few requests for this percentile.")
+    for note in (*_reading_notes(experiments, summary), *_event_notes(summary), *_bands(experiments)):
+        _say(console, note, "dim")
+
+
+def _reading_notes(experiments: Sequence[Json], summary: Json) -> Iterator[str]:
     totals = summary["totals"]
+    yield "Latency is counted from the due time, of OK requests only, and so are output tokens/s; failures stand in the counts."
+    if totals["success_rate"]["low"] is not None or any(e["totals"]["success_rate"]["low"] is not None for e in experiments):
+        yield INTERVAL_NOTE
+    if any(is_low(e["totals"]) for e in (*experiments, summary)):
+        mark = "! below" if "experiments" in summary else "Below"
+        yield f"{mark} 95 % success: the latencies are those of the requests that got through."
+    if any(is_maximum(e["metrics"][key]["n"], name) for e in experiments for key in METRICS for name in PERCENTILES):
+        yield "* the maximum: too few requests for this percentile."
     others = [f"{totals[key]:,} {OUTCOME_WORDS[key]}" for key in OTHER_OUTCOMES if totals[key]]
     if others:
-        notes.append(f"other: {', '.join(others)}.")
-    notes.extend(_bands(experiments))
-    console.print(Text(" ".join(notes), style="dim"))
+        yield f"other: {', '.join(others)}."
+    yield f"{ABBREVIATIONS} {BUSY_NOTE}"
+
+
+def _event_notes(summary: Json) -> Iterator[str]:
+    events = summary["observed"]["oom_events"]
+    if "experiments" in summary and events:
+        requests = summary["totals"]["oom"]
+        yield f"OOM events (a replica died): {events:,}; OOM requests (they were on it): {requests:,}."
 
 
 def _bands(experiments: Sequence[Json]) -> list[str]:
@@ -188,10 +208,10 @@ def _bands(experiments: Sequence[Json]) -> list[str]:
 
 
 def _use_text(summary: Json) -> str:
-    """What the server did, on one line."""
+    """What the OK requests got and what the server did, on one line."""
     throughput, observed = summary["throughput"], summary["observed"]
     said = [
-        f"{three_digits(throughput['output_tokens_per_s']['value'])} output tokens/s",
+        f"{three_digits(throughput['output_tokens_per_s']['value'])} output tokens/s of OK requests",
         f"KV peak {format_share(observed['kv_peak']['value'])}",
         f"GPU busy {format_share(observed['gpu_busy']['value'])}",
     ]
@@ -200,25 +220,27 @@ def _use_text(summary: Json) -> str:
 
 
 def _print_published(summary: Json, console: Console) -> None:
-    """Only what we have a figure for; the page shows the rest."""
+    """Only what we have a figure for, the page shows the rest; nothing beside a campaign that is not complete."""
     rows = [row for row in summary.get("published") or () if row.get("ours")]
-    if not rows:
+    if not rows or summary["status"] != "complete":
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, collapse_padding=True)
     for head in ("", "this run", "published elsewhere"):
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*(Text(clean_text(str(cell))) for cell in (row["what"], look_up(summary, row["ours"]), row["published"])))
-    console.print(Text("\nBeside what is published elsewhere: not a target, the conditions differ", style="bold"))
+    _say(console, "\nBeside what is published elsewhere: not a target, the conditions differ", "bold")
     console.print(table)
-    console.print(Text(f"Source: {sources_text(rows)}", style="dim"))
+    _say(console, f"Source: {sources_text(rows)}", "dim")
 
 
 def _print_sensitivity(summary: Json, console: Console) -> None:
     sensitivity = summary.get("sensitivity")
     if not sensitivity:
+        if summary.get("sensitivity_note"):
+            _say(console, f"\nSuccess with other values: {clean_text(summary['sensitivity_note'])}.", "bold red")
         return
     key = sensitivity["key"]
-    console.print(Text(f"\nSuccess by {key_words(key)}", style="bold"))
+    _say(console, f"\nSuccess by {key_words(key)}", "bold")
     for row in sensitivity["rows"]:
         console.print(Text(f"  {value_text(key, row['value']):>7}  {success_text(row['totals']):>22}"))

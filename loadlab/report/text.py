@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from loadlab.analysis.latency import rank_of
+from loadlab.record.request import OUTCOME_OF, Cause
 from loadlab.units import format_share
 
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # control, format (bidi, zero width), surrogate ..
@@ -18,6 +21,14 @@ OUTCOME_WORDS = {
     "truncated": "truncated", "not_sent": "not sent", "unknown": "unknown",
 }  # fmt: skip
 OTHER_OUTCOMES = ("http_error", "connection_error", "truncated", "not_sent", "unknown")
+ENGINE_WORDS = {"simulation": "simulated backend"}
+NOT_RUN = "not_run"  # status of an experiment that the campaign did not come to
+LOW_SUCCESS = 0.95  # below it, latencies are those of few survivors: marked wherever they stand alone
+ABBREVIATIONS = (
+    "TTFT: time to first token. TPOT: time per output token after the first. OOM: out of memory. KV: key-value cache of attention."
+)
+INTERVAL_NOTE = "[95 %] is Wilson's interval: it treats requests as independent; where they queue behind each other it is too narrow."
+BUSY_NOTE = "GPU busy: time in which any work ran, not utilisation of its compute."
 
 
 def clean_text(text: str) -> str:
@@ -52,10 +63,10 @@ def three_digits(value: float | None) -> str:
 
 
 def success_text(totals: Mapping[str, Any]) -> str:
-    """Success with its interval: "91.3 % [90.6, 91.9]"; "-" where nothing was planned."""
+    """Success with its interval: "91.3 % [90.6, 91.9]"; "-" where nothing was planned, "not run" where nothing was begun."""
     rate = totals["success_rate"]
     if rate["value"] is None:
-        return "-"
+        return "not run" if totals["planned"] else "-"
     if rate["low"] is None:
         return format_share(rate["value"])
     return f"{format_share(rate['value'])} [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
@@ -74,9 +85,72 @@ def is_maximum(n: int, name: str) -> bool:
     return n > 0 and rank_of(PERCENTILES[name], n) == n
 
 
-def failures_text(totals: Mapping[str, Any]) -> str:
-    """Every outcome but ok that occurred: "12 rejected, 3 timed out"; OOM always, as its absence is news."""
-    said = [f"{totals[key]:,} {words}" for key, words in OUTCOME_WORDS.items() if totals[key] or key == "oom"]
+def is_low(totals: Mapping[str, Any]) -> bool:
+    """True where so many failed that latencies of the OK ones mislead."""
+    value = totals["success_rate"]["value"]
+    return value is not None and value < LOW_SUCCESS
+
+
+def short_success(totals: Mapping[str, Any]) -> str:
+    """Success in whole per cent, rounded down, with a "!" where it is low: "99", "83!"."""
+    value = totals["success_rate"]["value"]
+    return "-" if value is None else f"{math.floor(100 * value + 1e-9)}{'!' if is_low(totals) else ''}"
+
+
+def failures_text(totals: Mapping[str, Any], causes: Mapping[str, int] | None = None) -> str:
+    """Every outcome but ok that occurred, OOM always: "12 rejected, 0 OOM"; with `causes` "12 rejected (queue_full 9, filtered 3)"."""
+    by_outcome: dict[str, list[str]] = {}
+    for cause, number in (causes or {}).items():
+        by_outcome.setdefault(_outcome_of(cause), []).append(f"{clean_text(cause)} {number:,}")
+    said = []
+    for key, words in OUTCOME_WORDS.items():
+        if totals[key] or key == "oom":
+            why = by_outcome.get(key, ())
+            said.append(f"{totals[key]:,} {words}" + (f" ({', '.join(why)})" if why else ""))
+    return ", ".join(said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseLine:
+    """One cause over the experiments of a campaign: how many requests, and how many of each experiment that has some."""
+
+    outcome: str
+    cause: str
+    count: int
+    experiments: str
+
+
+def cause_lines(experiments: Sequence[Mapping[str, Any]]) -> list[CauseLine]:
+    """The causes that occurred, by outcome."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for experiment in experiments:
+        for cause, number in experiment["causes"].items():
+            found.setdefault(cause, []).append((clean_text(str(experiment["id"])), number))
+    order = list(OUTCOME_WORDS)
+    return [
+        CauseLine(
+            outcome=OUTCOME_WORDS.get(_outcome_of(cause), "?"),
+            cause=clean_text(cause),
+            count=sum(number for _, number in parts),
+            experiments=", ".join(key if len(parts) == 1 else f"{key} {number:,}" for key, number in parts),
+        )
+        for cause, parts in sorted(found.items(), key=lambda item: order.index(_outcome_of(item[0])))
+    ]
+
+
+def _outcome_of(cause: str) -> str:
+    return OUTCOME_OF[Cause(cause)].value
+
+
+def heading_text(summary: Mapping[str, Any]) -> str:
+    """What was run, on one line: name, variant, seed, kind of target, version."""
+    said = [clean_text(summary["name"])]
+    if "experiments" in summary:
+        said.append("no variant" if summary["variant"] is None else f"variant {clean_text(summary['variant'])}")
+    said.append(f"seed {summary['seed']}")
+    engines = {experiment.get("engine") for experiment in summary.get("experiments", [summary])} - {None}
+    said.extend(ENGINE_WORDS.get(engine, clean_text(engine)) for engine in sorted(engines))
+    said.append(f"loadlab {clean_text(summary['versions'].get('loadlab', '?'))}")
     return ", ".join(said)
 
 

@@ -16,8 +16,15 @@ from typing import Annotated, ClassVar, TypeAlias, assert_never
 import numpy as np
 from numpy.random import Generator
 
+from loadlab.scenario.limits import MAX_SPAN_S, Delay, Moment, Rate, RateOrZero, Span
 from loadlab.scenario.plan import FloatArray
-from loadlab.schema import NonNegative, Positive, Share
+from loadlab.schema import Bound, Share, shown
+
+# Gaps with CV 100 come in bursts of some cv^2 / 2 = 5,000 requests; beyond, a plan is one burst. Below 0.01 nothing is left to chance.
+Cv = Bound("> 0, from 0.01 to 100", lambda x: 0.01 <= x <= 100)
+Stay = Bound("> 0, from a microsecond to 30 days", lambda x: 1e-6 <= x <= MAX_SPAN_S)
+Period = Bound("> 0, from a millisecond to 30 days", lambda x: 1e-3 <= x <= MAX_SPAN_S)
+MAX_STATES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +32,7 @@ class Constant:
     """Arrival k (from 0) at k / rate_per_s exactly."""
 
     kind: ClassVar[str] = "constant"
-    rate_per_s: Annotated[float, Positive]
+    rate_per_s: Annotated[float, Rate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +40,7 @@ class Poisson:
     """Independent arrivals: gaps are exponential (Ross, Stochastic Processes, 2nd ed., prop. 2.2.1)."""
 
     kind: ClassVar[str] = "poisson"
-    rate_per_s: Annotated[float, Positive]
+    rate_per_s: Annotated[float, Rate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +52,8 @@ class Gamma:
     """
 
     kind: ClassVar[str] = "gamma"
-    rate_per_s: Annotated[float, Positive]
-    cv: Annotated[float, Positive]
+    rate_per_s: Annotated[float, Rate]
+    cv: Annotated[float, Cv]
 
 
 class Dwell(StrEnum):
@@ -61,17 +68,16 @@ class OnOff:
     """Poisson arrivals whose rate steps through `rates_per_s` in a circle, from the first state on, staying `dwell_s` in each."""
 
     kind: ClassVar[str] = "onoff"
-    rates_per_s: Annotated[tuple[float, ...], NonNegative]
-    dwell_s: Annotated[tuple[float, ...], Positive]
+    rates_per_s: Annotated[tuple[float, ...], RateOrZero]
+    dwell_s: Annotated[tuple[float, ...], Stay]
     dwell: Dwell = Dwell.FIXED
 
     def __post_init__(self) -> None:
-        if len(self.rates_per_s) != len(self.dwell_s) or len(self.dwell_s) < 2:
-            raise ValueError(
-                f"rates_per_s = {list(self.rates_per_s)} must have as many entries as dwell_s ({len(self.dwell_s)}), two or more"
-            )
+        rates = shown(list(self.rates_per_s))
+        if len(self.rates_per_s) != len(self.dwell_s) or not 2 <= len(self.dwell_s) <= MAX_STATES:
+            raise ValueError(f"rates_per_s = {rates} must have as many entries as dwell_s ({len(self.dwell_s)}), 2 to {MAX_STATES:,}")
         if not any(self.rates_per_s):
-            raise ValueError(f"rates_per_s = {list(self.rates_per_s)} must have an entry above 0")
+            raise ValueError(f"rates_per_s = {rates} must have an entry above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +85,10 @@ class Spike:
     """Poisson arrivals at base_per_s, but at peak_per_s during [a, a + for_s) for each a in `at_s`."""
 
     kind: ClassVar[str] = "spike"
-    base_per_s: Annotated[float, Positive]
-    peak_per_s: Annotated[float, Positive]
-    at_s: Annotated[tuple[float, ...], NonNegative]
-    for_s: Annotated[float, Positive]
+    base_per_s: Annotated[float, Rate]
+    peak_per_s: Annotated[float, Rate]
+    at_s: Annotated[tuple[float, ...], Delay]
+    for_s: Annotated[float, Span]
 
     def __post_init__(self) -> None:
         if self.peak_per_s <= self.base_per_s:
@@ -90,7 +96,9 @@ class Spike:
         if not self.at_s:
             raise ValueError("at_s = [] must name at least one time")
         if any(later < earlier + self.for_s for earlier, later in pairwise(self.at_s)):
-            raise ValueError(f"at_s = {list(self.at_s)} must ascend in steps of at least for_s ({self.for_s} s): spikes must not overlap")
+            raise ValueError(
+                f"at_s = {shown(list(self.at_s))} must ascend in steps of at least for_s ({self.for_s} s): spikes must not overlap"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +106,10 @@ class Diurnal:
     """Poisson arrivals at mean_per_s * (1 + amplitude * sin(2 pi (t - phase_s) / period_s)): at phase_s the rate rises through its mean."""
 
     kind: ClassVar[str] = "diurnal"
-    mean_per_s: Annotated[float, Positive]
+    mean_per_s: Annotated[float, Rate]
     amplitude: Annotated[float, Share]
-    period_s: Annotated[float, Positive]
-    phase_s: float = 0.0
+    period_s: Annotated[float, Period]
+    phase_s: Annotated[float, Moment] = 0.0
 
 
 Arrivals: TypeAlias = Constant | Poisson | Gamma | OnOff | Spike | Diurnal
@@ -110,8 +118,8 @@ Arrivals: TypeAlias = Constant | Poisson | Gamma | OnOff | Spike | Diurnal
 def arrival_times_s(law: Arrivals, rng: Generator, *, requests: int | None = None, duration_s: float | None = None) -> FloatArray:
     """Arrival times: the first `requests`, or those on [0, duration_s), or where both are given whichever ends first.
 
-    Returns float64[n], ascending, seconds since the run's t0. Takes one number from `rng`, so that both end rules see the same
-    arrivals: a longer run begins with the shorter one. Raises ValueError without an end rule.
+    Returns float64[n], ascending, seconds since the run's t0; inf may stand for a time beyond MAX_SPAN_S. Takes one number from
+    `rng`, so that both end rules see the same arrivals: a longer run begins with the shorter one. Raises ValueError without an end rule.
     """
     seed = int(rng.integers(2**63))
     if duration_s is None:
@@ -132,7 +140,12 @@ def _ample(expected: float) -> int:
 
 
 def first_arrivals_s(law: Arrivals, n: int, rng: Generator) -> FloatArray:
-    """The first n arrival times of a law: float64[n], ascending, seconds."""
+    """The first n arrival times of a law: float64[n], ascending, seconds; inf may stand for a time beyond MAX_SPAN_S."""
+    times: FloatArray = np.maximum.accumulate(_inverse_times_s(law, n, rng))  # rounding must not reorder neighbours
+    return times
+
+
+def _inverse_times_s(law: Arrivals, n: int, rng: Generator) -> FloatArray:
     match law:
         case Constant(rate_per_s=rate):
             return np.arange(n) / rate
@@ -157,8 +170,7 @@ def expected_arrivals(law: Arrivals, duration_s: float) -> float:
         case Constant(rate_per_s=rate) | Poisson(rate_per_s=rate) | Gamma(rate_per_s=rate):
             return rate * duration_s
         case OnOff():
-            per_cycle = float(np.dot(law.rates_per_s, law.dwell_s))
-            return per_cycle * math.ceil(duration_s / sum(law.dwell_s))
+            return arrivals_per_cycle(law) * math.ceil(duration_s / sum(law.dwell_s))
         case Spike():
             inside_s = sum(min(max(duration_s - at, 0.0), law.for_s) for at in law.at_s)
             return law.base_per_s * duration_s + (law.peak_per_s - law.base_per_s) * inside_s
@@ -166,6 +178,11 @@ def expected_arrivals(law: Arrivals, duration_s: float) -> float:
             return law.mean_per_s * law.period_s * math.ceil(duration_s / law.period_s)
         case _:
             assert_never(law)
+
+
+def arrivals_per_cycle(law: OnOff) -> float:
+    """Mean number of arrivals while the law goes once through its states."""
+    return float(np.dot(law.rates_per_s, law.dwell_s))
 
 
 def _unit_exponential_sums(n: int, rng: Generator) -> FloatArray:
@@ -195,16 +212,19 @@ def _through_states(sums: FloatArray, law: OnOff, rng: Generator) -> FloatArray:
 
 
 def _through_random_states(sums: FloatArray, rates: FloatArray, mean_dwell_s: FloatArray, rng: Generator) -> FloatArray:
-    """As the fixed states, over as many random cycles as the last sum needs; drawn cycle by cycle, so that more cycles begin alike."""
+    """As the fixed states, over as many random cycles as the last sum or MAX_SPAN_S needs, whichever is less: later times are inf.
+
+    Drawn cycle by cycle, so that more cycles begin alike.
+    """
     if not len(sums):
         return sums
     dwells = np.empty((0, len(rates)))
-    while float(np.sum(dwells @ rates)) <= sums[-1]:
+    while float(np.sum(dwells @ rates)) <= sums[-1] and float(np.sum(dwells)) <= MAX_SPAN_S:
         cycles = max(16, len(dwells))
         dwells = np.concatenate((dwells, rng.standard_exponential((cycles, len(rates))) * mean_dwell_s))
     edges = np.concatenate(([0.0], np.cumsum(dwells)))
     totals = np.concatenate(([0.0], np.cumsum(dwells * rates)))
-    return np.interp(sums, totals, edges)
+    return np.interp(sums, totals, edges, right=np.inf)
 
 
 def _through_spikes(sums: FloatArray, law: Spike) -> FloatArray:
@@ -237,5 +257,5 @@ def _through_sinusoid(sums: FloatArray, law: Diurnal) -> FloatArray:
         rate = law.mean_per_s * (1 + law.amplitude * np.sin(turn * (t - law.phase_s)))
         step = (integrated(t) - rest) / np.maximum(rate, 1e-9 * law.mean_per_s)
         t = np.clip(t - step, grid[cell], grid[cell + 1])
-    times: FloatArray = np.maximum.accumulate(periods * law.period_s + t)  # rounding must not reorder neighbours
+    times: FloatArray = periods * law.period_s + t
     return times

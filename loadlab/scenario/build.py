@@ -16,7 +16,9 @@ from loadlab.scenario import timeline
 from loadlab.scenario.content import build_pictures, build_prompts
 from loadlab.scenario.load import ClosedLoop, OpenLoop, Replay
 from loadlab.scenario.model import Scenario
+from loadlab.scenario.modes import deal_modes
 from loadlab.scenario.plan import NOTHING, FloatArray, IntArray, Labels, RequestPlan
+from loadlab.scenario.span import check_span
 from loadlab.scenario.timeline import NamedClass, Timeline, same
 from loadlab.scenario.traces import TraceColumns
 
@@ -24,16 +26,28 @@ from loadlab.scenario.traces import TraceColumns
 def build_plan(scenario: Scenario, seed: int, trace: TraceColumns | None = None) -> RequestPlan:
     """The plan of a scenario. `trace` holds the rows of its trace file where the load is a replay (`files.trace_of` loads them).
 
-    Raises InputError on a negative seed, a replay without rows, or an open loop whose duration holds no arrival.
+    Raises InputError on a negative seed, a replay without rows, an open loop whose duration holds no arrival, and on a plan larger
+    or longer than `limits` allow.
     """
     if seed < 0:
         raise InputError(f"= {seed} must be >= 0", key="--seed")
+    try:
+        return _build(scenario, seed, trace)
+    except InputError as error:
+        raise InputError(error.problem, source=error.source or scenario.name, key=error.key) from None
+
+
+def _build(scenario: Scenario, seed: int, trace: TraceColumns | None) -> RequestPlan:
     classes = sorted(scenario.classes.items())  # by name: the order in the file means nothing
     lines = _timeline(scenario, classes, seed, trace)
     n = len(lines.chain)
     if n == 0:
-        raise InputError("has no arrival before its end; raise load.duration_s or the rate", source=scenario.name)
-    prompts = build_prompts(lines, classes, seed, trace)
+        raise InputError("has no arrival before its end; raise load.duration_s or the rate")
+    timeouts_s = _timeouts_s(scenario, classes, lines.owner)
+    check_span(lines, timeouts_s, scenario.load, classes)
+    has_modes = any(c.modes is not None for _, c in classes)
+    mode = deal_modes(lines.owner, classes, seed) if has_modes else _labels([c.mode for _, c in classes], lines.owner)
+    prompts = build_prompts(lines, classes, mode, seed, trace)
     pictures = build_pictures(lines, classes, seed)
     in_session = _by_class([c.sessions is not None for _, c in classes], lines.owner)
     return RequestPlan(
@@ -48,10 +62,10 @@ def build_plan(scenario: Scenario, seed: int, trace: TraceColumns | None = None)
         model=_labels([c.model for _, c in classes], lines.owner),
         tier=_labels([c.tier for _, c in classes], lines.owner),
         region=_labels([c.region for _, c in classes], lines.owner),
-        mode=_labels([c.mode for _, c in classes], lines.owner),
+        mode=mode,
         session=np.where(in_session, lines.chain, NOTHING) if in_session.any() else same(NOTHING, n),
         turn=np.where(in_session, lines.turn, NOTHING) if in_session.any() else same(NOTHING, n),
-        timeout_s=_timeouts_s(scenario, classes, lines.owner),
+        timeout_s=timeouts_s,
         prompt_tokens=prompts.prompt_tokens,
         output_tokens=prompts.output_tokens,
         output_content=prompts.output_content,
@@ -73,7 +87,7 @@ def _timeline(scenario: Scenario, classes: Sequence[NamedClass], seed: int, trac
             return timeline.closed_loop(load, classes, seed)
         case Replay():
             if trace is None:
-                raise InputError("replays a trace, but none is given; name it with --trace FILE", source=scenario.name)
+                raise InputError("replays a trace, but none is given; name it with --trace FILE")
             return timeline.replay(trace.arrival_s, classes, seed)
         case _:
             assert_never(scenario.load)

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from loadlab.errors import InputError
 from loadlab.scenario import lengths
-from loadlab.scenario.model import Images
-from loadlab.scenario.plan import IntArray
+from loadlab.scenario.limits import MAX_IMAGES
+from loadlab.scenario.model import Images, TrafficClass
+from loadlab.scenario.modes import mode_lengths
+from loadlab.scenario.plan import IntArray, Labels
 from loadlab.scenario.sessions import NO_LIMIT, Texts, segments
 from loadlab.scenario.streams import Stream, class_rng
 from loadlab.scenario.timeline import NamedClass, Timeline, same
@@ -43,8 +46,8 @@ class Pictures:
     image_height_px: IntArray
 
 
-def build_prompts(timeline: Timeline, classes: Sequence[NamedClass], seed: int, trace: TraceColumns | None) -> Prompts:
-    """Texts of every request; the lengths of a class's own texts and answers come from its laws, or from the trace."""
+def build_prompts(timeline: Timeline, classes: Sequence[NamedClass], mode: Labels, seed: int, trace: TraceColumns | None) -> Prompts:
+    """Texts of every request; the lengths of a class's own texts and answers come from its laws and modes, or from the trace."""
     n = len(timeline.owner)
     contents = np.empty((n, 2), dtype=np.int64)
     prefix_content = np.empty(len(classes), dtype=np.int64)
@@ -56,10 +59,17 @@ def build_prompts(timeline: Timeline, classes: Sequence[NamedClass], seed: int, 
         contents[rows] = _contents(texts_rng, 2 * count).reshape(count, 2)
         if traffic_class.prompt_tokens is not None and traffic_class.output_tokens is not None:
             own[rows] = lengths.draw(traffic_class.prompt_tokens, count, class_rng(seed, name, Stream.PROMPT))
-            output[rows] = lengths.draw(traffic_class.output_tokens, count, class_rng(seed, name, Stream.OUTPUT))
+            base = lengths.draw(traffic_class.output_tokens, count, class_rng(seed, name, Stream.OUTPUT))
+            output[rows] = _answers(traffic_class, base, mode, rows)
     if all(traffic_class.sessions is None for _, traffic_class in classes):
         return _own_texts_only(own, output, contents)
     return _with_sessions(timeline, classes, own, output, contents, prefix_content)
+
+
+def _answers(traffic_class: TrafficClass, base: IntArray, mode: Labels, rows: Rows) -> IntArray:
+    if traffic_class.modes is None:
+        return base
+    return mode_lengths(traffic_class.modes, mode, mode.codes[rows], base, 1 if traffic_class.generates else 0)
 
 
 def _own_texts_only(own: IntArray, output: IntArray, contents: IntArray) -> Prompts:
@@ -102,7 +112,7 @@ def _with_sessions(
 
 
 def build_pictures(timeline: Timeline, classes: Sequence[NamedClass], seed: int) -> Pictures:
-    """Images of every request, in the plan's order."""
+    """Images of every request, in the plan's order. Raises InputError if there are more than MAX_IMAGES."""
     n = len(timeline.owner)
     if all(traffic_class.images is None for _, traffic_class in classes):
         none = np.empty(0, dtype=np.int64)
@@ -112,6 +122,9 @@ def build_pictures(timeline: Timeline, classes: Sequence[NamedClass], seed: int)
         name, traffic_class = classes[k]
         if traffic_class.images is not None:
             counts[rows] = lengths.draw(traffic_class.images.count, count, class_rng(seed, name, Stream.IMAGE_COUNT))
+        if counts.sum() > MAX_IMAGES:
+            problem = f"gives {counts.sum():,} images, and a plan holds {MAX_IMAGES:,}: ask for fewer, or split the run"
+            raise InputError(problem, key=f"classes.{name}.images.count")
     owner_of_image = np.repeat(timeline.owner, counts)
     content, size = np.empty(len(owner_of_image), dtype=np.int64), np.empty((len(owner_of_image), 2), dtype=np.int64)
     for k, images, count in _rows_by_class(owner_of_image, len(classes)):

@@ -1,4 +1,7 @@
-"""Laws of durations in seconds: the think time between an answer and the next question. Bounds clip, as in `lengths`."""
+"""Laws of durations in seconds: the think time between an answer and the next question. Bounds clip, as in `lengths`.
+
+A parameter is at most 30 days (`limits`); what is drawn may be longer, and then it is the plan that is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import numpy as np
 from numpy.random import Generator
 
 from loadlab.scenario.lengths import Spread
+from loadlab.scenario.limits import Delay, Span
 from loadlab.scenario.plan import FloatArray
-from loadlab.schema import NonNegative, Positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,7 @@ class Constant:
     """Always `value_s`."""
 
     kind: ClassVar[str] = "constant"
-    value_s: Annotated[float, NonNegative]
+    value_s: Annotated[float, Delay]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +30,8 @@ class Uniform:
     """Equally likely anywhere in [min_s, max_s)."""
 
     kind: ClassVar[str] = "uniform"
-    min_s: Annotated[float, NonNegative]
-    max_s: Annotated[float, NonNegative]
+    min_s: Annotated[float, Delay]
+    max_s: Annotated[float, Delay]
 
     def __post_init__(self) -> None:
         _check_order(self.min_s, self.max_s)
@@ -39,7 +42,7 @@ class Exponential:
     """Exponential with mean `mean_s`."""
 
     kind: ClassVar[str] = "exponential"
-    mean_s: Annotated[float, Positive]
+    mean_s: Annotated[float, Span]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +50,10 @@ class Lognormal:
     """exp of a normal law: `sigma` is the standard deviation of the logarithm. Clipped to [min_s, max_s]."""
 
     kind: ClassVar[str] = "lognormal"
-    median_s: Annotated[float, Positive]
+    median_s: Annotated[float, Span]
     sigma: Annotated[float, Spread]
-    min_s: Annotated[float, NonNegative] = 0.0
-    max_s: Annotated[float, NonNegative] | None = None
+    min_s: Annotated[float, Delay] = 0.0
+    max_s: Annotated[float, Delay] | None = None
 
     def __post_init__(self) -> None:
         if self.max_s is not None:

@@ -15,15 +15,14 @@ from typing import Any
 from loadlab.errors import InputError
 from loadlab.scenario.load import Replay
 from loadlab.scenario.model import Campaign, DesignChoices, Experiment, Published, Scenario, Sensitivity, Variant, check_name
-from loadlab.scenario.streams import experiment_seed
+from loadlab.scenario.streams import experiment_seed as experiment_seed  # campaigns look for it here, beside their files
 from loadlab.scenario.traces import TraceColumns, load_trace
-from loadlab.schema import check_schema, read_table, read_toml
-
-__all__ = ["experiment_seed", "is_campaign", "load_campaign", "load_scenario", "trace_of"]
+from loadlab.schema import check_schema, has_control_characters, read_table, read_toml, shown, shown_path, sort_of
 
 SCENARIO_SCHEMA = "loadlab/scenario/1"
 CAMPAIGN_SCHEMA = "loadlab/campaign/1"
 CAMPAIGN_FILE = "campaign.toml"
+MAX_EXPERIMENTS = 1000
 Table = dict[str, Any]
 
 
@@ -34,10 +33,9 @@ def load_scenario(path: Path) -> Scenario:
     """
     table = read_toml(path)
     if "schema" not in table and (path.parent / CAMPAIGN_FILE).is_file():
-        raise InputError(f"is one experiment of a campaign; load its folder, {path.parent}", source=str(path))
-    _refuse_the_other("campaign", CAMPAIGN_SCHEMA, table, path)
-    check_schema(table, SCENARIO_SCHEMA, str(path))
-    return _with_trace_path(read_table(Scenario, table, str(path)), path, "load.trace")
+        raise InputError(f"is one experiment of a campaign; load its folder, {shown_path(path.parent)}", source=shown_path(path))
+    check_schema(table, SCENARIO_SCHEMA, shown_path(path))
+    return _with_trace_path(read_table(Scenario, table, shown_path(path)), path, "load.trace")
 
 
 def trace_of(scenario: Scenario) -> TraceColumns | None:
@@ -51,10 +49,28 @@ def trace_of(scenario: Scenario) -> TraceColumns | None:
 
 
 def is_campaign(path: Path) -> bool:
-    """True for a folder, and for a file that says that it is a campaign. Raises InputError if the path cannot be read as TOML."""
-    if path.is_dir():
+    """True for a folder with campaign.toml, and for a file that says that it is a campaign.
+
+    Raises InputError for another folder, and if a file cannot be read as TOML.
+    """
+    if _is_folder(path):
+        _campaign_file(path)
         return True
     return str(read_toml(path).get("schema", "")).startswith("loadlab/campaign/")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, say: reading it as a file will tell
+        return False
+
+
+def _campaign_file(folder: Path) -> Path:
+    file = folder / CAMPAIGN_FILE
+    if not file.is_file():
+        raise InputError(f"holds no {CAMPAIGN_FILE}, so it is no campaign; name a scenario file", source=shown_path(folder))
+    return file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +79,7 @@ class _CampaignFile:
 
     name: str
     description: str = ""
+    same_seed: bool = False
     variants: dict[str, Variant] = field(default_factory=dict)
     sensitivity: Sensitivity | None = None
     published: Published | None = None
@@ -93,22 +110,23 @@ def load_campaign(path: Path) -> Campaign:
 
     Raises InputError naming file and key. Clusters are named, not read.
     """
-    file = path / CAMPAIGN_FILE if path.is_dir() else path
+    file = _campaign_file(path) if _is_folder(path) else path
     table = read_toml(file)
-    _refuse_the_other("scenario", SCENARIO_SCHEMA, table, file)
-    check_schema(table, CAMPAIGN_SCHEMA, str(file))
+    check_schema(table, CAMPAIGN_SCHEMA, shown_path(file))
     layers = _Layers(
         source=file,
         defaults=_take_table(table, "defaults", file),
-        profiles={name: _as_table(t, f"profiles.{name}", file) for name, t in _take_table(table, "profiles", file).items()},
+        profiles=_profiles(_take_table(table, "profiles", file), file),
     )
     inline = _take_table(table, "experiments", file)
-    head = read_table(_CampaignFile, table, str(file))
-    _check_name(head.name, "name", file)
+    head = read_table(_CampaignFile, table, shown_path(file))
+    for name, key in [(head.name, "name"), *((variant, "variants") for variant in head.variants)]:
+        _check_name(name, key, file)
     experiments = tuple(_experiment(own, layers) for own in _own_tables(file, inline))
     campaign = Campaign(
         name=head.name,
         description=head.description,
+        same_seed=head.same_seed,
         experiments=experiments,
         variants=head.variants,
         sensitivity=head.sensitivity,
@@ -119,21 +137,43 @@ def load_campaign(path: Path) -> Campaign:
     return campaign
 
 
+def _profiles(tables: Table, file: Path) -> dict[str, Table]:
+    for name in tables:
+        _check_name(name, "profiles", file)
+    return {name: _as_table(table, f"profiles.{name}", file) for name, table in tables.items()}
+
+
 def _own_tables(file: Path, inline: Table) -> list[_Own]:
     """Every experiment, by id."""
-    own = {name: _Own(id=name, table=_as_table(t, f"experiments.{name}", file), source=file, prefix=f"experiments.{name}")
-           for name, t in inline.items()}  # fmt: skip
+    own: dict[str, _Own] = {}
+    for name, value in inline.items():
+        _check_name(name, "experiment id", file)
+        prefix = f"experiments.{name}"
+        own[name] = _Own(id=name, table=_as_table(value, prefix, file), source=file, prefix=prefix)
     for path in sorted(file.parent.glob("*.toml")) if file.name == CAMPAIGN_FILE else []:
         if path.name == CAMPAIGN_FILE:
             continue
+        _check_name(path.stem, "experiment id", path)
         if path.stem in own:
-            raise InputError(f"is defined twice: here and in {path}", source=str(file), key=f"experiments.{path.stem}")
+            raise InputError(f"is defined twice: here and in {shown_path(path)}", source=shown_path(file), key=f"experiments.{path.stem}")
         own[path.stem] = _Own(id=path.stem, table=read_toml(path), source=path, prefix="")
     if not own:
-        raise InputError("has no experiments; add a file such as E01.toml beside it, or a table [experiments.E01]", source=str(file))
+        raise InputError("has no experiments; add a file such as E01.toml beside it, or a table [experiments.E01]", source=shown_path(file))
+    if len(own) > MAX_EXPERIMENTS:
+        raise InputError(f"has {len(own):,} experiments; at most {MAX_EXPERIMENTS:,} are read", source=shown_path(file))
     for one in own.values():
-        _check_name(one.id, "experiment id", one.source)
+        _refuse_whole_files(one)
     return [own[name] for name in sorted(own)]
+
+
+def _refuse_whole_files(own: _Own) -> None:
+    """An experiment is a part of its campaign: what has a schema is whole by itself and stands in the wrong place."""
+    if "schema" in own.table:
+        found = own.table["schema"]
+        what = f"this is {sort_of(found) or 'something else'} by itself, not an experiment of the campaign"
+        what_to_do = "Leave schema out" if own.prefix else "Move it to another folder, or leave schema out if it is an experiment"
+        key = f"{own.prefix}.schema".lstrip(".")
+        raise InputError(f"= {shown(found)}: {what}. {what_to_do}", source=shown_path(own.source), key=key)
 
 
 def _experiment(own: _Own, layers: _Layers) -> Experiment:
@@ -157,7 +197,7 @@ def _profile(own: _Own, layers: _Layers) -> tuple[str | None, Table]:
     if not isinstance(name, str) or name not in layers.profiles:
         known = ", ".join(sorted(layers.profiles)) or "none"
         key = f"{own.prefix}.profile".lstrip(".")
-        raise InputError(f"= {name!r} must be one of the campaign's profiles: {known}", source=str(own.source), key=key)
+        raise InputError(f"= {shown(name)} must be one of the campaign's profiles: {known}", source=shown_path(own.source), key=key)
     return name, layers.profiles[name]
 
 
@@ -173,10 +213,10 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 def _where_it_stands(error: InputError, own: _Own, profile_name: str | None, profile: Table, layers: _Layers) -> InputError:
     """The error under the file and key where the merged value was written: experiment, profile or defaults, in this order."""
-    campaign = str(layers.source)
+    campaign = shown_path(layers.source)
     key = error.key or ""
     if _holds(own.table, key) or not (_holds(profile, key) or _holds(layers.defaults, key)):
-        return InputError(error.problem, source=str(own.source), key=f"{own.prefix}.{key}".strip(".") or None)
+        return InputError(error.problem, source=shown_path(own.source), key=f"{own.prefix}.{key}".strip(".") or None)
     prefix = f"profiles.{profile_name}" if _holds(profile, key) else "defaults"
     return InputError(f"{error.problem} (in experiment {own.id})", source=campaign, key=f"{prefix}.{key}")
 
@@ -198,7 +238,8 @@ def _check_sensitivity(campaign: Campaign, file: Path) -> None:
             for value in campaign.sensitivity.values:
                 campaign.with_value(campaign.sensitivity.key, value)
         except InputError as error:
-            raise InputError(f"= {campaign.sensitivity.key!r} does not fit: {error}", source=str(file), key="sensitivity.key") from None
+            problem = f"= {shown(campaign.sensitivity.key)} does not fit: {error}"
+            raise InputError(problem, source=shown_path(file), key="sensitivity.key") from None
 
 
 def _with_trace_path(scenario: Scenario, file: Path, key: str) -> Scenario:
@@ -212,16 +253,22 @@ def _inside(written: str | None, file: Path, key: str) -> Path:
     """The path that a file writes, seen from where we stand. Raises InputError if it leaves the folder above the file's."""
     if written is None:
         raise InputError('is missing: name the cluster file, such as "../clusters/t4-14b.toml", here or in a profile', key=key)
-    folder = file.parent
-    joined = folder / written
-    allowed = folder.resolve().parent
-    if not written.isprintable() or Path(written).is_absolute() or not joined.resolve().is_relative_to(allowed):
+    joined = file.parent / written
+    if not written.isprintable() or Path(written).is_absolute() or not _is_within(joined, file.parent):
         raise InputError(
-            f"= {written!r} must be a relative path that stays inside the folder of {file.name} or the folder above it",
+            f"= {shown(written)} must be a relative path that stays inside the folder of {file.name} or the folder above it",
             key=key,
-            source=str(file),
+            source=shown_path(file),
         )
     return Path(os.path.normpath(joined))
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """True if the path, its links followed, stays inside the folder or the one above it."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve().parent)
+    except (OSError, RuntimeError):  # a loop of links, or a name too long for the file system
+        return False
 
 
 def _take_table(table: Table, key: str, file: Path) -> Table:
@@ -230,14 +277,16 @@ def _take_table(table: Table, key: str, file: Path) -> Table:
 
 def _as_table(value: Any, key: str, file: Path) -> Table:
     if not isinstance(value, dict):
-        raise InputError(f"= {value!r} must be a table", source=str(file), key=key)
+        raise InputError(f"= {shown(value)} must be a table", source=shown_path(file), key=key)
     return value
 
 
 def _take_text(table: Table, key: str, default: str | None) -> Any:
     value = table.pop(key, default)
     if value is not default and not isinstance(value, str):
-        raise InputError(f"= {value!r} must be text in quotes", key=key)
+        raise InputError(f"= {shown(value)} must be text in quotes", key=key)
+    if value and has_control_characters(value):
+        raise InputError(f"= {shown(value)} must be text without control characters", key=key)
     return value
 
 
@@ -245,9 +294,4 @@ def _check_name(name: str, key: str, file: Path) -> None:
     try:
         check_name(name, key)
     except ValueError as error:
-        raise InputError(str(error), source=str(file)) from None
-
-
-def _refuse_the_other(word: str, schema: str, table: Table, path: Path) -> None:
-    if table.get("schema") == schema:
-        raise InputError(f"= {schema!r}: this file is a {word}", source=str(path), key="schema")
+        raise InputError(str(error), source=shown_path(file)) from None

@@ -14,8 +14,9 @@ from typing import Annotated, ClassVar, TypeAlias, assert_never
 import numpy as np
 from numpy.random import Generator
 
+from loadlab.scenario.limits import WeightOrZero
 from loadlab.scenario.plan import FloatArray, IntArray
-from loadlab.schema import Bound, NonNegative
+from loadlab.schema import Bound, shown
 
 MAX_COUNT = 10**9
 Count = Bound("a count from 0 to 10^9", lambda x: 0 <= x <= MAX_COUNT)
@@ -76,7 +77,7 @@ class Empirical:
 
     kind: ClassVar[str] = "empirical"
     values: Annotated[tuple[int, ...], Count]
-    weights: Annotated[tuple[float, ...], NonNegative] = ()
+    weights: Annotated[tuple[float, ...], WeightOrZero] = ()
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -174,6 +175,6 @@ def _check_order(low: int, high: int) -> None:
 def check_weights(weights: tuple[float, ...], n: int, key: str) -> None:
     """Raises ValueError unless there are no weights, or n of them that are not all 0."""
     if weights and len(weights) != n:
-        raise ValueError(f"{key} = {list(weights)} must have {n} entries, one for each value")
+        raise ValueError(f"{key} = {shown(list(weights))} must have {n} entries, one for each value")
     if weights and not any(weights):
-        raise ValueError(f"{key} = {list(weights)} must have an entry above 0")
+        raise ValueError(f"{key} = {shown(list(weights))} must have an entry above 0")

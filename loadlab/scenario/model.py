@@ -10,18 +10,31 @@ from typing import Annotated, Any
 
 from loadlab.errors import InputError
 from loadlab.scenario import lengths
-from loadlab.scenario.load import Load, OpenLoop, Replay
+from loadlab.scenario.limits import MAX_CLASSES, Span, Weight, WeightOrZero
+from loadlab.scenario.load import InTrace, Load, OpenLoop, Replay
 from loadlab.scenario.plan import RequestKind
 from loadlab.scenario.sessions import Sessions
-from loadlab.schema import NonNegative, Positive, Share, as_table, read_table
+from loadlab.schema import Bound, NonNegative, Share, as_table, read_table, shown, shown_key
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes part of a directory's name
+MAX_LABEL_CHARS = 80
+MAX_TRIALS = 100  # values of a sensitivity: every experiment is read once for each
+Pixels = Bound("from 1 to 65,536", lambda x: 1 <= x <= 65536)
+Factor = Bound(">= 0 and at most 1,000", lambda x: 0 <= x <= 1000)
 
 
 def check_name(name: str, key: str) -> None:
     """Raises ValueError unless the name can stand in a path and in a table."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{key} = {name!r} must be 1 to 80 letters, digits, dots, dashes or underscores, beginning with a letter or digit")
+        raise ValueError(
+            f"{key} = {shown(name)} must be 1 to 80 letters, digits, dots, dashes or underscores, beginning with a letter or digit"
+        )
+
+
+def _check_label(label: str | None, key: str) -> None:
+    """Labels are free text, but one line of it: they stand in tables."""
+    if label is not None and not (label.strip() and len(label) <= MAX_LABEL_CHARS and label.isprintable()):
+        raise ValueError(f"{key} = {shown(label)} must be 1 to {MAX_LABEL_CHARS} printable characters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +42,8 @@ class Images:
     """Images of a request: how many, and the size of each, [width, height] in pixels, by weight."""
 
     count: lengths.CountLaw
-    sizes_px: tuple[tuple[Annotated[int, Positive], Annotated[int, Positive]], ...]
-    weights: Annotated[tuple[float, ...], NonNegative] = ()
+    sizes_px: tuple[tuple[Annotated[int, Pixels], Annotated[int, Pixels]], ...]
+    weights: Annotated[tuple[float, ...], WeightOrZero] = ()
 
     def __post_init__(self) -> None:
         if not self.sizes_px:
@@ -39,33 +52,64 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """One way in which a model answers, such as fast or deliberative: `share` of the class's requests have it, and their answers are
+    the nearest whole number to output_factor * the class's own length, plus extra_output_tokens."""
+
+    share: Annotated[float, Share]
+    output_factor: Annotated[float, Factor] = 1.0
+    extra_output_tokens: Annotated[int, lengths.Count] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficClass:
     """Requests of one sort. `share` is its part of the requests, relative to the other classes: 2 and 1 are two thirds and one third.
 
     With sessions `prompt_tokens` is the user's own text of each turn. In a replay the lengths come from the trace, and the two laws
-    are absent. `timeout_s` overrides the scenario's.
+    are absent. `timeout_s` overrides the scenario's. `mode` labels every request alike; `modes` are dealt out to them by share.
     """
 
     model: str
-    share: Annotated[float, Positive] = 1.0
+    share: Annotated[float, Weight] = 1.0
     kind: RequestKind = RequestKind.CHAT
     tier: str | None = None
     region: str | None = None
     mode: str | None = None
+    modes: dict[str, Mode] | None = None
     prompt_tokens: lengths.CountLaw | None = None
     output_tokens: lengths.CountLaw | None = None
     images: Images | None = None
     sessions: Sessions | None = None
-    timeout_s: Annotated[float, Positive] | None = None
+    timeout_s: Annotated[float, Span] | None = None
 
     def __post_init__(self) -> None:
+        for key in ("tier", "region", "mode"):
+            _check_label(getattr(self, key), key)
+        self._check_modes()
         if not self.model.strip() or not self.model.isprintable():
-            raise ValueError(f"model = {self.model!r} must be the name of a served model")
+            raise ValueError(f"model = {shown(self.model)} must be the name of a served model")
         if self.prompt_tokens is not None and lengths.smallest(self.prompt_tokens) < 1:
             raise ValueError("prompt_tokens = 0 must not be possible: set its min, value or values to 1 or more")
-        generates = self.kind in (RequestKind.CHAT, RequestKind.COMPLETION)
-        if generates and self.output_tokens is not None and lengths.smallest(self.output_tokens) < 1:
+        if self.generates and self.output_tokens is not None and lengths.smallest(self.output_tokens) < 1:
             raise ValueError("output_tokens = 0 must not be possible: set its min, value or values to 1 or more")
+
+    @property
+    def generates(self) -> bool:
+        """True if an answer has at least one token."""
+        return self.kind in (RequestKind.CHAT, RequestKind.COMPLETION)
+
+    def _check_modes(self) -> None:
+        if self.modes is None:
+            return
+        if self.mode is not None:
+            raise ValueError(f"mode = {shown(self.mode)} must not stand beside modes: leave it out")
+        if not 1 <= len(self.modes) <= MAX_CLASSES:
+            raise ValueError(f"modes = {len(self.modes)} modes must be 1 to {MAX_CLASSES}")
+        for name in self.modes:
+            _check_label(name, "modes")
+        total = sum(mode.share for mode in self.modes.values())
+        if abs(total - 1) > 1e-6:  # thirds written with seven digits
+            raise ValueError(f"modes = {shown(list(self.modes))} have shares that sum to {total:.6g}, and must sum to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +118,7 @@ class Scenario:
 
     name: str
     description: str = ""
-    timeout_s: Annotated[float, Positive] | None = None
-    warmup_s: Annotated[float, NonNegative] = 0.0
+    timeout_s: Annotated[float, Span] | None = None
     load: Load
     classes: dict[str, TrafficClass]
 
@@ -83,6 +126,8 @@ class Scenario:
         check_name(self.name, "name")
         if not self.classes:
             raise ValueError("classes is empty; a scenario needs at least one traffic class")
+        if len(self.classes) > MAX_CLASSES:
+            raise ValueError(f"classes = {len(self.classes):,} traffic classes must be at most {MAX_CLASSES}")
         for name, traffic_class in self.classes.items():
             check_name(name, "classes")
             _check_class(f"classes.{name}", traffic_class, self.load)
@@ -96,22 +141,23 @@ def _check_class(key: str, traffic_class: TrafficClass, load: Load) -> None:
             raise ValueError(f"{key}.{name} must be left out in a replay: lengths come from the trace")
         if not isinstance(load, Replay) and law is None:
             raise ValueError(f'{key}.{name} is missing; write for example {name} = {{ kind = "constant", value = 100 }}')
+    if isinstance(load, Replay) and traffic_class.modes is not None:
+        raise ValueError(f"{key}.modes must be left out in a replay: lengths come from the trace. A plain mode label may stay")
     if traffic_class.sessions is not None and not isinstance(load, OpenLoop):
         raise ValueError(f'{key}.sessions must be left out with load.kind = "{load.kind}": sessions need "{OpenLoop.kind}"')
 
 
 def with_trace(scenario: Scenario, trace: Path, start_s: float | None = None, for_s: float | None = None) -> Scenario:
-    """The scenario with a trace file, and a window of it where given. Raises InputError if it replays none, or on a negative window."""
+    """The scenario with a trace file, and a window of it where given. Raises InputError if it replays none, or on an impossible window."""
     load = scenario.load
     if not isinstance(load, Replay):
         raise InputError(
             f'takes no --trace: its load is kind = "{load.kind}". Use a scenario with kind = "replay", such as scenarios/replay.toml',
             source=scenario.name,
         )
-    if start_s is not None and start_s < 0:
-        raise InputError(f"= {start_s} s must be >= 0", key="--window-start")
-    if for_s is not None and for_s <= 0:
-        raise InputError(f"= {for_s} s must be > 0", key="--window")
+    for flag, value, bound in (("--window-start", start_s, InTrace), ("--window", for_s, Span)):
+        if value is not None and not bound.holds(value):
+            raise InputError(f"= {value} s must be {bound.says}", key=flag)
     window_start_s = load.start_s if start_s is None else start_s
     window_s = load.for_s if for_s is None else for_s
     return replace(scenario, load=replace(load, trace=trace, start_s=window_start_s, for_s=window_s))
@@ -150,6 +196,8 @@ class Sensitivity:
     def __post_init__(self) -> None:
         if not self.values:
             raise ValueError("values = [] must have at least one entry")
+        if len(self.values) > MAX_TRIALS:
+            raise ValueError(f"values = {len(self.values):,} entries must be at most {MAX_TRIALS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,13 +237,14 @@ class Campaign:
     sensitivity: Sensitivity | None = None
     published: Published | None = None
     design_choices: DesignChoices | None = None
+    same_seed: bool = False  # experiments draw alike, so that equal scenarios are equal traffic
     variant_name: str | None = None  # which variant this is; None: the campaign as written
 
     def variant(self, name: str) -> Campaign:
         """The campaign on the clusters of a variant. Raises InputError naming the variants there are."""
         if name not in self.variants:
             known = ", ".join(sorted(self.variants)) or "none"
-            raise InputError(f"= {name!r} is not a variant of campaign {self.name} (it has: {known})", key="--variant")
+            raise InputError(f"= {shown(name)} is not a variant of campaign {self.name} (it has: {known})", key="--variant")
         suffix = self.variants[name].cluster_suffix
         moved = tuple(replace(e, cluster=e.cluster.with_name(f"{e.cluster.stem}{suffix}{e.cluster.suffix}")) for e in self.experiments)
         return replace(self, experiments=moved, variant_name=name)
@@ -209,10 +258,10 @@ def _with_value(experiment: Experiment, key: str, value: float) -> Experiment:
     scenario: dict[str, Any] = as_table(experiment.scenario)
     table = scenario
     *parents, last = key.split(".")
-    source = f"experiment {experiment.id} with {key} = {value:g}"
+    source = f"experiment {experiment.id} with {shown_key(key)} = {value:g}"
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
-            raise InputError("is not a table", source=source, key=parent)
+            raise InputError("is not a table", source=source, key=shown_key(parent))
     table[last] = value
     return replace(experiment, scenario=read_table(Scenario, scenario, source))

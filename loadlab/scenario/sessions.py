@@ -8,9 +8,10 @@ from typing import Annotated
 import numpy as np
 from numpy.random import Generator
 
+from loadlab.errors import InputError
 from loadlab.scenario import delays, lengths
+from loadlab.scenario.limits import MAX_SEGMENTS
 from loadlab.scenario.plan import IntArray
-from loadlab.schema import Positive
 
 NO_LIMIT = 2**62  # tokens; in the column of context limits
 
@@ -28,7 +29,7 @@ class Sessions:
     think_s: delays.DelayLaw = delays.NO_DELAY
     shared_prefix_tokens: Annotated[int, lengths.Count] = 0
     history: bool = True
-    max_context_tokens: Annotated[int, Positive] | None = None
+    max_context_tokens: Annotated[int, lengths.AtLeastOne] | None = None
 
     def __post_init__(self) -> None:
         if lengths.smallest(self.turns) < 1:
@@ -63,13 +64,19 @@ class Texts:
 
 
 def segments(texts: Texts) -> tuple[IntArray, IntArray, IntArray]:
-    """The prompts as ragged columns (offsets int64[n + 1], content, tokens): prefix, earlier texts and answers, own text."""
+    """The prompts as ragged columns (offsets int64[n + 1], content, tokens): prefix, earlier texts and answers, own text.
+
+    Raises InputError if there are more than MAX_SEGMENTS pieces.
+    """
     tokens = np.column_stack((texts.own_tokens, texts.output_tokens)).ravel()  # user, answer, user, answer ...
     rows = np.arange(len(texts.own_tokens))
     first_row = np.maximum(texts.first_row, _first_row_that_fits(texts, tokens))
     has_prefix = texts.prefix_tokens > 0
     counts = has_prefix + 2 * (rows - first_row) + 1
     offsets = np.concatenate(([0], np.cumsum(counts)))
+    if offsets[-1] > MAX_SEGMENTS:
+        problem = f"gives prompts of {offsets[-1]:,} pieces in all, and a plan holds {MAX_SEGMENTS:,}"
+        raise InputError(f"{problem}: set max_context_tokens, ask for fewer turns, or split the run", key="sessions.history")
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     source = np.repeat(2 * first_row - has_prefix, counts) + within  # for a prefix one too low, replaced below
     segment_content, segment_tokens = texts.contents.ravel()[source], tokens[source]

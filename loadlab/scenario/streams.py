@@ -23,6 +23,7 @@ class Stream(IntEnum):
     IMAGE_SIZE = 8
     IMAGE_CONTENT = 9
     TEXT = 10
+    MODE = 11
 
 
 def load_rng(seed: int, stream: Stream) -> Generator:

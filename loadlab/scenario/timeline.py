@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loadlab.errors import InputError
 from loadlab.scenario import delays, lengths
 from loadlab.scenario.arrivals import arrival_times_s
+from loadlab.scenario.limits import MAX_REQUESTS
 from loadlab.scenario.load import ClosedLoop, OpenLoop
 from loadlab.scenario.model import TrafficClass
 from loadlab.scenario.plan import NOTHING, FloatArray, IntArray
@@ -53,6 +55,10 @@ def open_loop(load: OpenLoop, classes: Sequence[NamedClass], seed: int) -> Timel
     owner_of_arrival = _mixed([len(turns) for turns in turns_of_class], seed)
     if all(named.sessions is None for _, named in classes):
         return _single_requests(times, owner_of_arrival)
+    planned = sum(int(turns.sum()) for turns in turns_of_class)
+    if planned > MAX_REQUESTS:
+        problem = f"means {planned:,} requests (the turns of {len(times):,} arrivals), and a plan holds {MAX_REQUESTS:,}"
+        raise InputError(f"{problem}: shorten it, ask for fewer turns, or split the run", key="load.duration_s")
     turns = np.empty(len(times), dtype=np.int64)
     for k, turns_of in enumerate(turns_of_class):
         turns[owner_of_arrival == k] = turns_of

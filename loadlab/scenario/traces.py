@@ -17,11 +17,14 @@ from typing import NamedTuple, assert_never
 import numpy as np
 
 from loadlab.errors import InputError
+from loadlab.scenario.limits import MAX_REQUESTS, MAX_SPAN_S
 from loadlab.scenario.plan import FloatArray, IntArray
+from loadlab.schema import shown, shown_path
 from loadlab.units import format_duration
 
 MAX_LINE_CHARS = 4096
 NS_PER_S = 10**9
+SMALLER = "take a smaller window with load.start_s and load.for_s, or --window-start and --window"
 
 
 class TraceFormat(StrEnum):
@@ -35,12 +38,18 @@ HEADERS = {"TIMESTAMP,ContextTokens,GeneratedTokens": TraceFormat.AZURE_2023}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceColumns:
-    """The rows of a trace inside a window, in the file's order; arrival_s is ascending, seconds since the window's start."""
+    """The rows of a trace inside a window, in the file's order; arrival_s is ascending, seconds since the window's start.
+
+    A row without a token of prompt or of answer is a request that failed where the trace was recorded (its length is not known): it
+    is left out of the columns, counted in `failed_rows`, and `warnings` says so in words. All token counts here are 1 or more.
+    """
 
     arrival_s: FloatArray
     prompt_tokens: IntArray
     output_tokens: IntArray
     line: IntArray  # of the file, the header being line 1
+    failed_rows: int = 0
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.line)
@@ -56,18 +65,20 @@ class _Row(NamedTuple):
 def load_trace(path: Path, start_s: float = 0.0, for_s: float | None = None, trace_format: TraceFormat | None = None) -> TraceColumns:
     """The rows with start_s <= time < start_s + for_s, where the file's first row is time 0; to the end without `for_s`.
 
-    Raises InputError naming file and line on anything that is not a row of the format, and if no row lies in the window.
+    Raises InputError naming file and line on anything that is not a row of the format, on more rows or days than a plan holds, and
+    if no row that can be replayed lies in the window.
     """
+    source = shown_path(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
-            lines = _lines(iter(lambda: file.readline(MAX_LINE_CHARS), ""), str(path))
-            return _window(_rows(lines, str(path), trace_format), str(path), start_s, for_s)
+            lines = _lines(iter(lambda: file.readline(MAX_LINE_CHARS), ""), source)
+            return _read_window(_rows(lines, source, trace_format), source, start_s, for_s)
     except UnicodeDecodeError:
-        raise InputError("is not UTF-8 text; expected a CSV trace", source=str(path)) from None
+        raise InputError("is not UTF-8 text; expected a CSV trace", source=source) from None
     except FileNotFoundError:
-        raise InputError("does not exist", source=str(path)) from None
+        raise InputError("does not exist", source=source) from None
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from None
+        raise InputError(f"cannot be read: {error.strerror}", source=source) from None
 
 
 def _lines(chunks: Iterator[str], source: str) -> Iterator[tuple[int, str]]:
@@ -87,7 +98,7 @@ def _rows(lines: Iterator[tuple[int, str]], source: str, expected: TraceFormat |
     if found is None or found is not (expected or found):
         known = "; ".join(f"{name.value}: {text}" for text, name in HEADERS.items())
         wanted = f" of format {expected.value}" if expected else ""
-        raise InputError(f"= {header[:80]!r} is not the header of a trace{wanted} (known: {known})", source=source, key="line 1")
+        raise InputError(f"= {shown(header)} is not the header of a trace{wanted} (known: {known})", source=source, key="line 1")
     match found:
         case TraceFormat.AZURE_2023:
             return _azure_2023_rows(lines, source)
@@ -95,29 +106,71 @@ def _rows(lines: Iterator[tuple[int, str]], source: str, expected: TraceFormat |
             assert_never(found)
 
 
-def _window(rows: Iterator[_Row], source: str, start_s: float, for_s: float | None) -> TraceColumns:
-    times_ns, prompts, outputs, numbers = array("q"), array("q"), array("q"), array("q")
-    start_ns = round(start_s * NS_PER_S)
-    end_ns = None if for_s is None else round((start_s + for_s) * NS_PER_S)
+class _Window:
+    """Rows inside the window, as they come."""
+
+    def __init__(self, source: str, start_s: float, for_s: float | None) -> None:
+        self.source = source
+        self.start_ns = round(start_s * NS_PER_S)
+        self.end_ns = None if for_s is None else round((start_s + for_s) * NS_PER_S)
+        self.columns = array("q"), array("q"), array("q"), array("q")  # nanoseconds, prompt, output, line
+        self.failed_rows, self.first_failed_line = 0, 0
+
+    def ends_before(self, at_ns: int) -> bool:
+        return self.end_ns is not None and at_ns >= self.end_ns
+
+    def add(self, row: _Row, at_ns: int) -> None:
+        """Raises InputError if the row is more than a plan can hold."""
+        since_ns = at_ns - self.start_ns
+        if since_ns < 0:
+            return
+        if since_ns > MAX_SPAN_S * NS_PER_S:
+            days = f"lies {since_ns // (86400 * NS_PER_S):,} days after the window's first moment, and a plan spans {MAX_SPAN_S // 86400}"
+            raise InputError(f"{days}: {SMALLER}", source=self.source, key=f"line {row.line}")
+        if row.prompt_tokens == 0 or row.output_tokens == 0:
+            self.failed_rows += 1
+            self.first_failed_line = self.first_failed_line or row.line
+            return
+        if len(self.columns[0]) == MAX_REQUESTS:
+            raise InputError(f"is one more than the {MAX_REQUESTS:,} rows of a plan: {SMALLER}", source=self.source, key=f"line {row.line}")
+        for column, value in zip(self.columns, (since_ns, row.prompt_tokens, row.output_tokens, row.line), strict=True):
+            column.append(value)
+
+    def trace(self) -> TraceColumns:
+        """What was added, as columns."""
+        arrival_ns, prompt_tokens, output_tokens, line = (np.frombuffer(column, dtype=np.int64) for column in self.columns)
+        return TraceColumns(
+            arrival_s=arrival_ns / NS_PER_S,
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+            line=line,
+            failed_rows=self.failed_rows,
+            warnings=(f"{self.source}: {self.failures()}",) if self.failed_rows else (),
+        )
+
+    def failures(self) -> str:
+        """How many rows are left out and why, in words."""
+        rows = "1 row is" if self.failed_rows == 1 else f"{self.failed_rows:,} rows are"
+        return f"{rows} left out, for zero tokens of prompt or answer mean a failed request; the first is line {self.first_failed_line}"
+
+
+def _read_window(rows: Iterator[_Row], source: str, start_s: float, for_s: float | None) -> TraceColumns:
+    window = _Window(source, start_s, for_s)
     first_ns = last_ns = None
     for row in rows:
         first_ns = row.time_ns if first_ns is None else first_ns
         if last_ns is not None and row.time_ns < last_ns:
             raise InputError("is earlier than the row before it; sort the trace by time", source=source, key=f"line {row.line}")
         last_ns = row.time_ns
-        at_ns = row.time_ns - first_ns
-        if end_ns is not None and at_ns >= end_ns:
+        if window.ends_before(row.time_ns - first_ns):
             break
-        if at_ns >= start_ns:
-            times_ns.append(at_ns - start_ns)
-            prompts.append(row.prompt_tokens)
-            outputs.append(row.output_tokens)
-            numbers.append(row.line)
-    if not numbers:
-        raise _nothing(source, None if first_ns is None or last_ns is None else (last_ns - first_ns) / NS_PER_S, start_s, for_s)
-    columns = (np.frombuffer(column, dtype=np.int64) for column in (times_ns, prompts, outputs, numbers))
-    arrival_ns, prompt_tokens, output_tokens, line = columns
-    return TraceColumns(arrival_s=arrival_ns / NS_PER_S, prompt_tokens=prompt_tokens, output_tokens=output_tokens, line=line)
+        window.add(row, row.time_ns - first_ns)
+    trace = window.trace()
+    if len(trace):
+        return trace
+    if trace.failed_rows:
+        raise InputError(f"has nothing to replay in the window: {window.failures()}", source=source)
+    raise _nothing(source, None if first_ns is None or last_ns is None else (last_ns - first_ns) / NS_PER_S, start_s, for_s)
 
 
 def _nothing(source: str, seen_s: float | None, start_s: float, for_s: float | None) -> InputError:
@@ -159,4 +212,4 @@ def _seconds(text: str, source: str, line: int) -> int:
 
 
 def _bad_column(source: str, line: int, name: str, value: str, wanted: str) -> InputError:
-    return InputError(f"{name} = {value[:80]!r} must be {wanted}", source=source, key=f"line {line}")
+    return InputError(f"{name} = {shown(value)} must be {wanted}", source=source, key=f"line {line}")

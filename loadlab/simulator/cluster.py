@@ -6,20 +6,20 @@ Time is integer picoseconds since the cluster's start, so that skipping over ste
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from operator import itemgetter
 from typing import Any
 
-from loadlab.catalog.specs import find, models
+from loadlab.catalog.specs import find, links, models
 from loadlab.errors import InputError
 from loadlab.record.request import Cause
 from loadlab.simulator.conditions import describe_pool
 from loadlab.simulator.events import Event as Event
 from loadlab.simulator.events import EventKind as EventKind
 from loadlab.simulator.fault_effects import FaultEffects
-from loadlab.simulator.faults import Misconfigured
+from loadlab.simulator.faults import Misconfigured, SlowGpu
 from loadlab.simulator.front import Front
 from loadlab.simulator.jobs import Jobs
 from loadlab.simulator.placement import Placement, place
@@ -27,6 +27,7 @@ from loadlab.simulator.pool import Pool
 from loadlab.simulator.replica import NEVER_PS, Replica
 from loadlab.simulator.sequence import Sequence, State
 from loadlab.simulator.sharding import KvCapacity, kv_capacity
+from loadlab.simulator.shards import shard_busy
 from loadlab.simulator.spec import ClusterSpec, PlainConstants, PoolSpec
 from loadlab.simulator.step_time import StepTimes, compile_step_times
 from loadlab.simulator.timeline import TimelineBin
@@ -96,6 +97,8 @@ class SimulatedCluster:
 
     def _build_pool(self, name: str, spec: PoolSpec, source: str) -> Pool:
         capacity = kv_capacity(spec, source, f"pools.{name}")
+        if spec.transfer_link is not None and spec.transfer_link not in links():
+            raise InputError(f"link {spec.transfer_link!r} is not in the catalogue", source=source, key=f"pools.{name}.transfer_link")
         times = compile_step_times(spec.hardware)
         self._placements[name] = place(spec)
         replicas = [
@@ -148,6 +151,8 @@ class SimulatedCluster:
 
         Its model must be one of `serves`, its `seq` unlike any other's.
         """
+        if self._num_fault_timers and self._timers[0][0] <= at_ps:  # faults that came while nobody was there
+            self._events.extend(self.advance_to(at_ps))
         sequence.arrival_ps = at_ps
         if not self._is_plain:
             refusal = self._jobs.submit(sequence, at_ps)
@@ -266,11 +271,15 @@ class SimulatedCluster:
             for replica in self.replicas
         ]
 
-    def timeline(self) -> list[tuple[str, TimelineBin]]:
-        """Replica by replica, its state over time so far."""
-        for replica in self.replicas:
-            replica.log.settle(replica.batcher.tick)
-        return [(replica.name, bin_) for replica in self.replicas for bin_ in replica.log.timeline.bins()]
+    def timeline(self) -> Iterator[tuple[str, TimelineBin, tuple[float, ...]]]:
+        """Replica by replica, its state over time so far, and how busy each GPU of its group was."""
+        slow = [fault for fault in self.spec.faults if isinstance(fault, SlowGpu)]
+        for name, pool in self._pools.items():
+            for i, replica in enumerate(pool.replicas):
+                replica.log.settle(replica.batcher.tick)
+                own = [fault for fault in slow if (fault.pool, fault.replica) == (name, i)]
+                for bin_ in replica.log.timeline.bins():
+                    yield replica.name, bin_, shard_busy(bin_, pool.spec.gpus_per_replica, own)
 
     def conditions(self) -> list[dict[str, Any]]:
         """What a report must say about this backend, a table per pool: as written, and what follows from it."""

@@ -90,14 +90,17 @@ class Misconfigured:
 Fault = SlowGpu | SlowLink | DeadReplica | LostNode | LostRegion | Drain | Misconfigured
 
 
-def check_faults(faults: Iterable[Fault], replicas: Mapping[str, int], regions: tuple[str, ...]) -> None:
-    """Raises ValueError unless every fault names a pool, replica and region that exist."""
+def check_faults(faults: Iterable[Fault], sizes: Mapping[str, tuple[int, int]], regions: tuple[str, ...]) -> None:
+    """Raises ValueError unless every fault names a pool, replica, GPU and region that exist; `sizes`: (replicas, GPUs of each) by pool."""
     for i, fault in enumerate(faults):
         if isinstance(fault, LostRegion):
             if fault.region not in regions:
                 raise ValueError(f"faults[{i}].region = {fault.region!r} is not one of [regions] ({', '.join(regions) or 'none'})")
             continue
-        if fault.pool not in replicas:
-            raise ValueError(f"faults[{i}].pool = {fault.pool!r} is not one of [pools] ({', '.join(replicas)})")
-        if not isinstance(fault, LostNode) and fault.replica >= replicas[fault.pool]:
-            raise ValueError(f"faults[{i}].replica = {fault.replica} must be below {replicas[fault.pool]}, the replicas of {fault.pool}")
+        if fault.pool not in sizes:
+            raise ValueError(f"faults[{i}].pool = {fault.pool!r} is not one of [pools] ({', '.join(sizes)})")
+        replicas, gpus = sizes[fault.pool]
+        if not isinstance(fault, LostNode) and fault.replica >= replicas:
+            raise ValueError(f"faults[{i}].replica = {fault.replica} must be below {replicas}, the replicas of {fault.pool}")
+        if isinstance(fault, SlowGpu) and fault.gpu >= gpus:
+            raise ValueError(f"faults[{i}].gpu = {fault.gpu} must be below {gpus}, the GPUs of a replica of {fault.pool}")

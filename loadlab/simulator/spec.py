@@ -5,6 +5,7 @@ The rules that these keys set stand in docs/simulator-model.md.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -12,6 +13,8 @@ from typing import Annotated, ClassVar
 from loadlab.catalog.specs import Quantisation
 from loadlab.schema import NonNegative, Positive, PositiveShare, Share
 from loadlab.simulator.faults import Fault, check_faults
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 class Allocation(StrEnum):
@@ -114,6 +117,10 @@ class EngineLimits:
                 f"max_batched_tokens = {self.max_batched_tokens} must be >= max_running ({self.max_running or 'no limit'}): "
                 "every running sequence decodes one token a step"
             )
+        if self.batching is Batching.STATIC and self.allocation is Allocation.PAGED:
+            raise ValueError(
+                'batching = "static" must go with allocation = "contiguous" or "unbounded": places are kept, so nobody gives way'
+            )
         if self.prefix_caching and self.allocation is not Allocation.PAGED:
             raise ValueError(f'prefix_caching = true must go with allocation = "paged", not "{self.allocation}"; set it to false')
 
@@ -145,6 +152,11 @@ class PoolSpec:
     autoscale: Autoscale | None = None
     prefill_pool: str | None = None  # prompts are computed there
     transfer_link: str | None = None  # over which their KV comes
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs of one replica's group; a replica in plain constants counts as one."""
+        return self.hardware.tensor_parallel if isinstance(self.hardware, ShardedModel) else 1
 
     def __post_init__(self) -> None:
         if self.autoscale is not None and self.autoscale.min_replicas > self.replicas:
@@ -203,8 +215,13 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if not self.pools:
             raise ValueError("pools is empty: a cluster needs at least one [pools.NAME]")
-        self._check_doors()
+        for name in self.pools:
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"pools.{name!r} must be 1 to 40 letters, digits, dashes or underscores: it names rows and lines of figures"
+                )
         self._check_prefill_pools()
+        self._check_doors()
         for tier in self.tiers.shares if self.tiers else ():
             if all(pool.tier != tier for pool in self.pools.values()):
                 raise ValueError(f"tiers.shares.{tier} names a tier that no pool has")
@@ -215,7 +232,8 @@ class ClusterSpec:
             for other in region.round_trip_s:
                 if other not in self.regions:
                     raise ValueError(f"regions.{name}.round_trip_s.{other} is not one of [regions] ({', '.join(self.regions)})")
-        check_faults(self.faults, {name: pool.replicas for name, pool in self.pools.items()}, tuple(self.regions))
+        sizes = {name: (pool.replicas, pool.gpus_per_replica) for name, pool in self.pools.items()}
+        check_faults(self.faults, sizes, tuple(self.regions))
 
     def _check_doors(self) -> None:
         """Each (model, tier, region) leads to one pool; a pool behind another serves nobody itself."""

@@ -41,6 +41,28 @@ def test_json_on_stdout_equals_the_summary_file_and_keeps_the_contract(tmp_path:
     assert summary["metrics"]["ttft_s"]["p95"]["value"] == pytest.approx(ttft[-(-95 * len(ttft) // 100) - 1], rel=1e-12)
 
 
+def test_tables_go_to_stdout_unless_json_takes_it(tmp_path: Path, command: Command) -> None:
+    plain = command(*SMOKE, "--out", tmp_path / "plain", "--no-report")
+    assert plain.out.startswith("smoke, seed 1, simulated backend, loadlab ")
+    assert "TTFT" in plain.out
+    assert "rows and summary:" in plain.out
+    assert plain.err == ""
+    taken = command(*SMOKE, "--out", tmp_path / "taken", "--no-report", "--json")
+    assert json.loads(taken.out)["name"] == "smoke"
+    assert taken.err.replace("taken", "plain") == plain.out
+    assert "TTFT" in command("report", tmp_path / "plain", "--no-report").out
+
+
+def test_a_reader_that_leaves_does_not_stop_the_run(tmp_path: Path) -> None:
+    process = start(*SMOKE, "--out", tmp_path / "out")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert (tmp_path / "out" / "report.html").exists()
+
+
 def test_equal_seeds_give_equal_bytes_and_other_seeds_others(tmp_path: Path, command: Command) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         assert command(*SMOKE, "--out", tmp_path / name, "--seed", str(seed), "--no-report", "-q").code == 0
@@ -116,7 +138,9 @@ def test_an_interrupt_keeps_what_was_recorded_and_exits_130(tmp_path: Path, numb
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert err.startswith(b"interrupted: what was recorded is kept in ")
     assert b"--resume" in err
+    assert b"error" not in err
     assert b"Traceback" not in err
     summary = json.loads((tmp_path / "out" / "summary.json").read_bytes())
     assert summary["status"] == "aborted"
@@ -127,3 +151,36 @@ def test_help_imports_nothing_heavy() -> None:
     code = "import sys, loadlab.cli.app; print([m for m in ('numpy', 'matplotlib', 'rich', 'jinja2', 'orjson') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_an_interrupted_single_run_has_a_summary_and_prints_it(tmp_path: Path) -> None:
+    """A slow enough run: a hundred thousand requests."""
+    text = (SCENARIOS / "smoke.toml").read_text().replace("requests = 50", "requests = 200000")
+    (tmp_path / "long.toml").write_text(text)
+    process = start("run", tmp_path / "long.toml", *SMOKE[2:], "--out", tmp_path / "out", "--no-report", "-q", "--json")
+    wait_for(tmp_path / "out" / "requests.jsonl", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted" in err
+    assert out == (tmp_path / "out" / "summary.json").read_bytes()
+    totals = json.loads(out)["totals"]
+    assert totals["planned"] == 200_000 == sum(totals[outcome] for outcome in OUTCOMES)
+    assert totals["not_sent"] > 0
+
+
+def test_a_full_stdout_is_said_in_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "loadlab.cli.app", "--version"]
+        answer = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+
+
+def test_failed_rows_of_a_trace_are_left_out_with_a_warning(tmp_path: Path, command: Command) -> None:
+    lines = ["TIMESTAMP,ContextTokens,GeneratedTokens", "2023-11-16 18:17:03.9799600,480,10", "2023-11-16 18:17:04.9799600,0,5"]
+    (tmp_path / "trace.csv").write_bytes("\r\n".join(lines).encode())
+    arguments = ("run", SCENARIOS / "replay.toml", "--trace", tmp_path / "trace.csv", *SMOKE[2:], "--no-report")
+    answer = command(*arguments, "--out", tmp_path / "out", "--json")
+    assert "warning: " in answer.err
+    assert json.loads(answer.out)["totals"]["planned"] == 1

@@ -95,7 +95,7 @@ def test_an_empty_plan_is_complete(tmp_path: Path) -> None:
 
 def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="exists and is not empty; pass --resume to go on, or another --out"):
+    with pytest.raises(InputError, match="exists and is not empty; choose another --out"):
         RunDir.create(tmp_path, manifest())
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

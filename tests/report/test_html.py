@@ -94,8 +94,35 @@ def test_a_stopped_campaign_warns_and_lists_what_was_not_run(tmp_path: Path) -> 
     text = Tags(page).text
     assert "STOPPED before its end" in text
     assert "Every planned request is accounted for." not in text
-    assert "not_run" in text
+    assert "Not run: 7 requests were planned, none was sent." in text
     assert "7 not sent" in text
+    assert "(95 % interval" not in text.replace("\u00a0", " ")
+    assert "published elsewhere" not in text
+    assert "Experiments that did not run to their end are left out." in text
+    overview = next(part for part in page.split("<svg") if "success and p95 latency by experiment" in part)
+    assert "E02 crowded" in overview
+    assert "E03 never" not in overview
+
+
+def test_causes_of_failures_are_shown(tmp_path: Path) -> None:
+    text = Tags(campaign_page(tmp_path)).text
+    assert "Why they failed, by cause" in text
+    assert "1 rejected (queue_full 1), 0 OOM, 1 timed out (deadline 1)" in text
+
+
+def test_success_comes_first_and_the_name_stays_in_sight(tmp_path: Path) -> None:
+    page = campaign_page(tmp_path)
+    row = page[page.index('<td class="text stay"><a href="#e-E01">') :]
+    assert row.index("60.0 % [23.1, 88.2]") < row.index("0.600")
+    assert ".stay { position: sticky; left: 0;" in page
+    heads = Tags(page).text
+    assert "OK requests only" in heads
+    assert "GPU busy: time in which any work ran, not utilisation of its compute." in heads
+
+
+def test_a_missing_sensitivity_says_why(tmp_path: Path) -> None:
+    text = Tags(campaign_page(tmp_path, sensitivity=None, sensitivity_note="stopped; --resume makes it")).text
+    assert "stopped; --resume makes it." in text
 
 
 def test_conditions_shared_by_experiments_are_shown_once(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadlab.analysis.table import build_table
-from loadlab.report.series import MAX_BINS, MAX_POINTS, distribution_series, timeline_series
+from loadlab.report.figures import draw_shards
+from loadlab.report.series import MAX_BINS, MAX_POINTS, distribution_series, shard_series, timeline_series
 from tests.record.examples import five_requests, ok, timeline_row
 
 
@@ -101,3 +102,15 @@ def test_distribution_is_the_share_at_or_below(values: list[float]) -> None:
 def test_no_values_have_no_distribution() -> None:
     series = distribution_series(np.empty(0))
     assert (series.n, len(series.values), dict(series.percentiles)) == (0, 0, {})
+
+
+def test_gpus_are_told_apart_only_where_those_of_a_group_differ() -> None:
+    table = build_table([])
+    even = {"t_s": 0.0, "dt_s": 1.0, "replica": "p/0", "gpu_busy": 0.8, "shard_busy": [0.8, 0.8]}
+    slow = even | {"t_s": 1.0, "shard_busy": [0.2, 0.8]}
+    assert shard_series(table, [even]) is None
+    series = shard_series(table, [even, slow])
+    assert series is not None
+    assert series.names == ("p/0 GPU 0", "p/0 GPU 1")
+    assert series.busy.min() == pytest.approx(0.2)
+    assert "p/0 GPU 1" in draw_shards(series, "x")

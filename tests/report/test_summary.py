@@ -11,9 +11,10 @@ import pytest
 
 from loadlab.errors import InputError
 from loadlab.record.manifest import Status
+from loadlab.record.request import Cause, Outcome
 from loadlab.record.run_dir import RunDir
 from loadlab.report.summary import dump_summary, published_rows, summarise_run
-from tests.record.examples import HOST, five_requests, manifest, ok, small_run, timeline_row
+from tests.record.examples import HOST, failed, five_requests, manifest, ok, small_run, timeline_row
 from tests.report.examples import one_not_run, small_campaign
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
@@ -89,17 +90,40 @@ def test_figures_of_a_small_run(tmp_path: Path) -> None:
 
 
 def test_what_the_server_did_comes_from_its_timeline(tmp_path: Path) -> None:
+    """Busy for half of six bins of 1 s, in a run of 5.7 s."""
     observed = summarise_run(small_run(tmp_path / "run"))["observed"]
-    assert (observed["kv_peak"]["value"], observed["gpu_busy"]["value"], observed["prefix_hit_rate"]["value"]) == (0.5, 0.5, 0.25)
+    found = (observed["kv_peak"]["value"], observed["gpu_busy"]["value"], observed["prefix_hit_rate"]["value"])
+    assert found == (0.5, pytest.approx(3 / 5.7), 0.25)
     assert (observed["preemptions"], observed["oom_events"]) == (1, 0)
 
 
 def test_a_replica_without_bins_counts_as_idle(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "run", manifest(planned=0))
+    run = RunDir.create(tmp_path / "run", manifest(planned=1))
+    run.append([ok(0, ttft_s=1.0)])  # ends at 2 s
     run.append_timeline([timeline_row(0.0, replica="a", gpu_busy=1.0), timeline_row(1.0, replica="a", gpu_busy=1.0)])
     run.append_timeline([timeline_row(0.0, replica="b", gpu_busy=1.0)])
-    run.finalise(0)
-    assert summarise_run(run)["observed"]["gpu_busy"]["value"] == 0.75
+    run.finalise(1)
+    assert summarise_run(run)["observed"]["gpu_busy"]["value"] == pytest.approx(0.75)
+
+
+def test_time_in_which_nobody_asks_counts_as_idle(tmp_path: Path) -> None:
+    """One answer of 2 s at the start, one at 8 s: from 0 to 10 s, and bins only where work ran."""
+    run = RunDir.create(tmp_path / "run", manifest(planned=2))
+    run.append([ok(0, ttft_s=1.0), ok(1, due_s=8.0, ttft_s=1.0)])
+    run.append_timeline([timeline_row(t, gpu_busy=1.0) for t in (0.0, 1.0, 8.0, 9.0)])
+    run.finalise(2)
+    summary = summarise_run(run)
+    assert summary["throughput"]["duration_s"] == pytest.approx(10.0)
+    assert summary["observed"]["gpu_busy"]["value"] == pytest.approx(0.4)
+
+
+def test_busy_is_never_above_one(tmp_path: Path) -> None:
+    """A step that goes on behind the last end, of a request that was given up."""
+    run = RunDir.create(tmp_path / "run", manifest(planned=1))
+    run.append([failed(0, Cause.DEADLINE, Outcome.TIMEOUT, after_s=1.0)])
+    run.append_timeline([timeline_row(t, gpu_busy=1.0) for t in (0.0, 1.0)])
+    run.finalise(1)
+    assert summarise_run(run)["observed"]["gpu_busy"]["value"] == 1.0
 
 
 def test_without_a_timeline_nothing_is_said_of_the_server(tmp_path: Path) -> None:
@@ -127,6 +151,7 @@ def test_a_killed_run_counts_rows_that_are_not_there_as_unknown(tmp_path: Path) 
         run.append(five_requests())
     summary = summarise_run(RunDir.open(run.path))
     assert (summary["status"], summary["totals"]["unknown"]) == ("running", 4)
+    assert summary["totals"]["success_rate"]["low"] is None
 
 
 def test_rows_of_another_plan_are_one_error(tmp_path: Path) -> None:
@@ -149,6 +174,11 @@ def test_a_campaign_that_was_stopped_counts_what_it_did_not_come_to(tmp_path: Pa
     assert summary["status"] == Status.INCOMPLETE
     assert (summary["totals"]["planned"], summary["totals"]["not_sent"]) == (17, 7)
     assert summary["experiments"][2]["status"] == "not_run"
+    nothing = {"value": None, "low": None, "high": None, "note": "not run"}
+    assert summary["experiments"][2]["totals"]["success_rate"] == nothing
+    assert summary["experiments"][2]["metrics"]["ttft_s"]["p95"]["value"] is None
+    assert summary["totals"]["success_rate"]["value"] == pytest.approx(6 / 17)
+    assert (summary["totals"]["success_rate"]["low"], summary["totals"]["success_rate"]["high"]) == (None, None)
     assert small_campaign(tmp_path / "again", not_run=[one_not_run()], interrupted=True)[0]["status"] == Status.ABORTED
 
 

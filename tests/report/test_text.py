@@ -8,7 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadlab.report.text import band_text, clean_text, clean_tree, look_up, percentile_text, success_text, three_digits, whole_percent
+from loadlab.report.text import (
+    OUTCOME_WORDS,
+    CauseLine,
+    band_text,
+    cause_lines,
+    clean_text,
+    clean_tree,
+    failures_text,
+    heading_text,
+    look_up,
+    percentile_text,
+    short_success,
+    success_text,
+    three_digits,
+    whole_percent,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +80,52 @@ def test_a_percentile_that_is_the_maximum_is_marked() -> None:
 
 
 def test_success_stands_with_its_interval() -> None:
-    assert success_text({"success_rate": {"value": 0.913, "low": 0.906, "high": 0.919}}) == "91.3 % [90.6, 91.9]"
-    assert success_text({"success_rate": {"value": None, "low": None, "high": None}}) == "-"
+    assert success_text({"planned": 7, "success_rate": {"value": 0.913, "low": 0.906, "high": 0.919}}) == "91.3 % [90.6, 91.9]"
+    nothing = {"success_rate": {"value": None, "low": None, "high": None}}
+    assert success_text({"planned": 0} | nothing) == "-"
+    assert success_text({"planned": 7} | nothing) == "not run"
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "reason"),
+    [
+        (1.0, "100", "all of them"),
+        (0.999, "99", "rounded down: no failure is rounded away"),
+        (0.95, "95", "not below"),
+        (0.949, "94!", "below 95 %: marked"),
+        (0.29, "29!", "0.29 * 100 is 28.999999999999996"),
+        (None, "-", "nothing ran"),
+    ],
+)
+def test_short_success_is_rounded_down_and_marked_where_it_is_low(value: float | None, text: str, reason: str) -> None:
+    assert short_success({"success_rate": {"value": value}}) == text, reason
+
+
+def test_failures_stand_with_their_causes() -> None:
+    totals = dict.fromkeys(OUTCOME_WORDS, 0) | {"rejected": 12, "timeout": 3}
+    assert failures_text(totals) == "12 rejected, 0 OOM, 3 timed out"
+    causes = {"context_length": 3, "queue_full": 9, "deadline": 3}
+    assert failures_text(totals, causes) == "12 rejected (context_length 3, queue_full 9), 0 OOM, 3 timed out (deadline 3)"
+
+
+def test_causes_of_a_campaign_name_their_experiments() -> None:
+    experiments = [
+        {"id": "E1", "causes": {"deadline": 2}},
+        {"id": "E2", "causes": {"queue_full": 1000, "deadline": 1}},
+        {"id": "E3", "causes": {}},
+    ]
+    assert cause_lines(experiments) == [
+        CauseLine(outcome="rejected", cause="queue_full", count=1000, experiments="E2"),
+        CauseLine(outcome="timed out", cause="deadline", count=3, experiments="E1 2, E2 1"),
+    ]
+
+
+def test_the_heading_says_what_was_run() -> None:
+    run: dict[str, Any] = {"name": "a\x1b", "seed": 3, "engine": "simulation", "versions": {"loadlab": "0.1.0"}}
+    assert heading_text(run) == "a\ufffd, seed 3, simulated backend, loadlab 0.1.0"
+    campaign = run | {"variant": "naive", "experiments": [{"engine": "simulation"}, {}]}
+    assert heading_text(campaign) == "a\ufffd, variant naive, seed 3, simulated backend, loadlab 0.1.0"
+    assert heading_text(campaign | {"variant": None}) == "a\ufffd, no variant, seed 3, simulated backend, loadlab 0.1.0"
 
 
 @pytest.mark.parametrize(

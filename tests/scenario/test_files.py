@@ -58,6 +58,7 @@ def broken(old: str, new: str) -> str:
 SPIKE = '{ kind = "spike", base_per_s = 2, peak_per_s = 9, at_s = [10, 12], for_s = 5 }'
 POISSON = '{ kind = "poisson", rate_per_s = "30/min" }'
 FOUR_K = '{ kind = "constant", value = "4k" }'
+ONOFF = '{{ kind = "onoff", rates_per_s = {}, dwell_s = {}, dwell = "exponential" }}'
 BROKEN_SCENARIOS: list[tuple[str, str, str]] = [
     ("not TOML", "schema = ", "is not valid TOML"),
     ("no schema", broken('schema = "loadlab/scenario/1"', ""), "schema is missing: begin the file with"),
@@ -72,17 +73,63 @@ BROKEN_SCENARIOS: list[tuple[str, str, str]] = [
         "load.kind = 'open_lop' must be one of closed_loop, open_loop, replay; did you",
     ),
     ("unknown law", broken("poisson", "poison"), "load.arrivals.kind = 'poison' must be one of constant, diurnal"),
-    ("no kind", broken('kind = "poisson", ', ""), "load.arrivals.kind = None must be one of"),
+    ("no kind", broken('kind = "poisson", ', ""), "load.arrivals.kind is missing: it must be one of"),
     ("negative rate", broken('"30/min"', "-1"), "load.arrivals.rate_per_s = -1 must be > 0"),
     ("a rate without time", broken('"30/min"', '"30"'), "load.arrivals.rate_per_s = '30' is not a rate such as 12/s"),
     ("a wrong unit", broken('"60s"', '"60parsec"'), "timeout_s = '60parsec' has no known unit of time"),
     ("infinite", broken('"60s"', "inf"), "timeout_s = inf must be seconds, or a duration"),
     ("text for a number", broken("requests = 10", "requests = true"), "load.requests = True must be a whole number"),
     ("half a request", broken("requests = 10", "requests = 1.5"), "load.requests = 1.5 must be a whole number"),
-    ("no requests", broken("requests = 10", "requests = 0"), "load.requests = 0 must be from 1 to 50,000,000"),
-    ("too many requests", broken("requests = 10", 'requests = "1B"'), "load.requests = '1B' must be from 1 to 50,000,000"),
-    ("no end", broken("requests = 10", ""), "say when the load ends"),
-    ("too long", broken("requests = 10", 'duration_s = "9999999d"'), "load.duration_s = 863999913600.0 must not mean"),
+    ("no requests", broken("requests = 10", "requests = 0"), "load.requests = 0 must be from 1 to 5,000,000"),
+    ("too many requests", broken("requests = 10", 'requests = "1B"'), "load.requests = '1B' must be from 1 to 5,000,000"),
+    ("no end", broken("requests = 10", ""), "load has no end: say when the load ends: requests = N, duration_s = T, or both"),
+    ("too long", broken("requests = 10", 'duration_s = "31d"'), "load.duration_s = '31d' must be > 0 and at most 30 days"),
+    (
+        "too many arrivals",
+        broken("requests = 10", 'duration_s = "30d"').replace("30/min", "3/s"),
+        "duration_s = 2592000.0 must not mean 7.78e+06",
+    ),
+    ("a timeout of years", broken('"60s"', '"400d"'), "timeout_s = '400d' must be > 0 and at most 30 days"),
+    (
+        "a timeout in quotes",
+        broken('"60s"', '"60"'),
+        "timeout_s = '60' has no known unit of time (allowed: ns, us, ms, s, m, min, h, d); write 60 without quotes, or \"60s\"",
+    ),
+    ("a cluster", 'schema = "loadlab/cluster/1"', "schema = 'loadlab/cluster/1': this file is a cluster, and a scenario is needed here"),
+    ("a kind of no text", broken('"poisson"', "[1]"), "load.arrivals.kind = [1] must be one of"),
+    ("a vanishing rate", broken('"30/min"', "1e-300"), "load.arrivals.rate_per_s = 1e-300 must be > 0, from 1e-9 to 1e9 a second"),
+    ("cv", broken(POISSON, '{ kind = "gamma", rate_per_s = 1, cv = 1e3 }'), "load.arrivals.cv = 1000.0 must be > 0, from 0.01 to 100"),
+    (
+        "dwell without end",
+        broken(POISSON, ONOFF.format([0, 1e-9], [1e-6, 1e-6])),
+        "load.arrivals.dwell_s = [1e-06, 1e-06] must be longer: the load would",
+    ),
+    (
+        "dwell of ages",
+        broken(POISSON, ONOFF.format([1, 1], [1e300, 1e-300])),
+        "load.arrivals.dwell_s = [1e+300, 1e-300] must be > 0, from a microsecond",
+    ),
+    (
+        "a rate of none",
+        broken(POISSON, ONOFF.format([0, 1e-300], [1, 1])),
+        "load.arrivals.rates_per_s = [0, 1e-300] must be >= 0: 0, or from 1e-9",
+    ),
+    ("a coloured label", broken('"m"', '"m"\ntier = "\\u001b[31mRED"'), "classes.chat.tier = '\\x1b[31mRED' must be text without control"),
+    ("a label of two lines", broken('"m"', '"m"\ntier = "a\\nb"'), "classes.chat.tier = 'a\\nb' must be 1 to 80 printable characters"),
+    ("mode and modes", broken('"m"', '"m"\nmode = "x"\nmodes.fast.share = 1'), "classes.chat.mode = 'x' must not stand beside modes"),
+    (
+        "modes of less than all",
+        broken('"m"', '"m"\nmodes.fast.share = 0.8'),
+        "classes.chat.modes = ['fast'] have shares that sum to 0.8, and must sum to 1",
+    ),
+    ("no modes", broken('"m"', '"m"\nmodes = {}'), "classes.chat.modes = 0 modes must be 1 to 100"),
+    ("a mode without share", broken('"m"', '"m"\nmodes.fast.output_factor = 2'), "classes.chat.modes.fast.share is missing"),
+    (
+        "a negative factor",
+        broken('"m"', '"m"\nmodes.fast = { share = 1, output_factor = -1 }'),
+        "modes.fast.output_factor = -1 must be >= 0 and at most",
+    ),
+    ("warm-up", broken('"60s"', '"60s"\nwarmup_s = 3'), "warmup_s is not a known key"),
     ("no class", SCENARIO.partition("[classes")[0] + "[classes]\n", "classes is empty; a scenario needs at least one"),
     ("a class without a model", broken('model = "m"', ""), "classes.chat.model is missing"),
     ("an empty model", broken('"m"', '" "'), "classes.chat.model = ' ' must be the name of a served model"),
@@ -135,7 +182,7 @@ BROKEN_SCENARIOS: list[tuple[str, str, str]] = [
     (
         "a flat image",
         SCENARIO + 'images = { count = { kind = "constant", value = 1 }, sizes_px = [[448, 0]] }',
-        "sizes_px[0][1] = 0 must be > 0",
+        "sizes_px[0][1] = 0 must be from 1 to 65,536",
     ),
     ("not a table", broken("[classes.chat]", "[classes]\nchat = 3\n[x]"), "x is not a known key"),
 ]
@@ -156,6 +203,7 @@ def test_a_broken_scenario_file_is_told_by_file_key_value_and_what_is_allowed(tm
         ('kind = "closed_loop"\nusers = 0\nrequests = 10', "load.users = 0 must be from 1"),
         ('kind = "closed_loop"\nusers = 4\nduration_s = 60', "load.duration_s is not a known key"),
         ('kind = "replay"', "classes.chat.prompt_tokens must be left out in a replay"),
+        ('kind = "closed_loop"\nusers = 4\nrequests = 4\nramp_up_s = "31d"', "load.ramp_up_s = '31d' must be >= 0 and at most 30 days"),
         ('kind = "replay"\nformat = "azure-2024"', "load.format = 'azure-2024' must be one of azure-2023"),
     ],
 )
@@ -206,8 +254,11 @@ def test_a_link_does_not_lead_outside_either(tmp_path: Path) -> None:
 def test_the_command_line_gives_a_replay_its_trace_and_window(tmp_path: Path) -> None:
     scenario = load_scenario(scenario_file(tmp_path, REPLAY))
     assert with_trace(scenario, Path("t.csv"), 600, 300).load == Replay(trace=Path("t.csv"), start_s=600, for_s=300)
-    with pytest.raises(InputError, match=r"--window = 0 s must be > 0"):
-        with_trace(scenario, Path("t.csv"), for_s=0)
+    for window_s in (0, -1, 1e300, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=r"--window = \S+ s must be > 0 and at most 30 days"):
+            with_trace(scenario, Path("t.csv"), for_s=window_s)
+    with pytest.raises(InputError, match=r"--window-start = 1e\+300 s must be >= 0 and at most 100 years"):
+        with_trace(scenario, Path("t.csv"), 1e300)
     with pytest.raises(InputError, match="name it with --trace FILE"):
         trace_of(scenario)
 

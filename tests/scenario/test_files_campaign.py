@@ -98,15 +98,21 @@ def test_one_key_is_set_in_every_experiment(tmp_path: Path) -> None:
 
 
 def test_a_path_is_a_campaign_if_it_is_a_folder_or_says_so(tmp_path: Path) -> None:
-    assert is_campaign(tmp_path)
     assert is_campaign(campaign_file(tmp_path, CAMPAIGN))
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "campaign.toml").write_text(CAMPAIGN)
+    assert is_campaign(tmp_path / "whole")
     scenario = tmp_path / "small.toml"
     scenario.write_text('schema = "loadlab/scenario/1"')
     assert not is_campaign(scenario)
     with pytest.raises(InputError, match="does not exist"):
         is_campaign(tmp_path / "nowhere.toml")
-    with pytest.raises(InputError, match=r"campaign\.toml: does not exist"):
-        load_campaign(tmp_path)
+
+
+def test_a_folder_without_campaign_toml_is_told_so_before_anything_else(tmp_path: Path) -> None:
+    for ask in (is_campaign, load_campaign):
+        with pytest.raises(InputError, match=r"holds no campaign\.toml, so it is no campaign; name a scenario file"):
+            ask(tmp_path)
 
 
 BROKEN_CAMPAIGNS: list[tuple[str, str, str, str]] = [
@@ -135,7 +141,35 @@ BROKEN_CAMPAIGNS: list[tuple[str, str, str, str]] = [
         "value = -9",
         "profiles.llm.classes.chat.prompt_tokens.value = -9 must be a count from 0 to 10^9 (in experiment E02)",
     ),
-    ("error in the defaults", "timeout_s = 60", "timeout_s = 60\nwarmup_s = -1", "defaults.warmup_s = -1 must be >= 0 (in experiment E01)"),
+    ("error in the defaults", "timeout_s = 60", "timeout_s = -1", "defaults.timeout_s = -1 must be > 0"),
+    ("a key of later", "timeout_s = 60", "timeout_s = 60\nwarmup_s = 1", "defaults.warmup_s is not a known key"),
+    (
+        "a cluster",
+        CAMPAIGN,
+        'schema = "loadlab/cluster/1"\n',
+        "schema = 'loadlab/cluster/1': this file is a cluster, and a campaign is needed here",
+    ),
+    (
+        "a whole experiment",
+        'name = "one"',
+        'name = "one"\nschema = "loadlab/scenario/1"',
+        "experiments.E01.schema = 'loadlab/scenario/1': this is a scenario by itself, not an experiment of the campaign. Leave schema out",
+    ),
+    ("a profile with a colour", "[profiles.llm]", '[profiles."\\u001b[31mRED"]', "profiles = '\\x1b[31mRED' must be 1 to 80 letters"),
+    ("a variant with a colour", "variants.naive", 'variants."\\u001b[31m"', "is a name with control characters"),
+    ("a variant with a space", "variants.naive", 'variants."a b"', "variants = 'a b' must be 1 to 80 letters"),
+    (
+        "a colour in shows",
+        '"the floor"',
+        '"\\u001b[31mfloor"',
+        "experiments.E01.shows = '\\x1b[31mfloor' must be text without control characters",
+    ),
+    (
+        "too many values",
+        "[variants.naive]",
+        f'[sensitivity]\nkey = "timeout_s"\nvalues = {[1] * 101}\n[variants.naive]',
+        "sensitivity.values = 101 entries must be at most 100",
+    ),
     ("no cluster", 'cluster = "../clusters/a.toml"', "", "experiments.E01.cluster is missing: name the cluster file"),
     ("a cluster of no text", '"../clusters/a.toml"', "3", "profiles.llm.cluster = 3 must be text in quotes"),
     (
@@ -195,3 +229,38 @@ def test_errors_in_an_experiment_file_name_that_file_and_not_the_campaign(tmp_pa
     (home / "E03.toml").rename(home / "E01.toml")
     with pytest.raises(InputError, match=r"campaign\.toml: experiments\.E01 is defined twice: here and in .*E01\.toml"):
         load_campaign(home)
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (
+            '"loadlab/cluster/1"',
+            r"schema = 'loadlab/cluster/1': this is a cluster by itself, not an experiment .* Move it to another folder",
+        ),
+        ('"loadlab/scenario/2"', r"schema = .*: this is a scenario by itself, .* or leave schema out if it is an experiment"),
+        ("[3]", r"schema = \[3\]: this is something else by itself"),
+    ],
+)
+def test_a_whole_file_in_a_campaign_folder_is_told_by_its_sort(tmp_path: Path, schema: str, words: str) -> None:
+    home = tmp_path / "study"
+    home.mkdir()
+    (home / "campaign.toml").write_text(CAMPAIGN)
+    (home / "t4.toml").write_text(f"schema = {schema}")
+    with pytest.raises(InputError, match=rf"t4\.toml: {words}"):
+        load_campaign(home)
+
+
+def test_a_path_longer_than_the_file_system_allows_cannot_be_read() -> None:
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        is_campaign(Path("x" * 5000))
+
+
+def test_the_name_of_a_strangers_file_does_not_reach_the_terminal_raw(tmp_path: Path) -> None:
+    home = tmp_path / "study"
+    home.mkdir()
+    (home / "campaign.toml").write_text(CAMPAIGN)
+    (home / "\x1b[31m.toml").write_text("x = ")
+    with pytest.raises(InputError) as caught:
+        load_campaign(home)
+    assert str(caught.value).isprintable()

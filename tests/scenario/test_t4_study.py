@@ -11,13 +11,15 @@ import pytest
 
 from loadlab.scenario import arrivals, lengths
 from loadlab.scenario.build import build_plan
-from loadlab.scenario.files import experiment_seed, load_campaign
+from loadlab.scenario.files import load_campaign
 from loadlab.scenario.load import ClosedLoop, OpenLoop
 from loadlab.scenario.model import Campaign, Experiment, TrafficClass
+from loadlab.scenario.streams import experiment_seed
 
 REPOSITORY = Path(__file__).parents[2]
 REFERENCE = REPOSITORY.parent / "shared" / "data" / "t4_study.json"
 REQUESTS = [60, 200, 320, 480, 640, 300, 480, 600, 180, 450, 540, 400, 360, 400, 300, 380, 420, 350, 450]
+SHOWS_BURSTS = "25 s bursts of image requests every 100 s: does the queue drain before the next burst?"  # the reference's is for insiders
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,8 @@ def test_published_facts_stand_apart_from_design_choices(study: Campaign, refere
 
 def test_every_parameter_is_that_of_the_reference(study: Campaign, reference: dict[str, Any]) -> None:
     for experiment, expected in zip(study.experiments, reference["experiments"], strict=True):
-        assert (experiment.id, experiment.name, experiment.shows) == (expected["id"], expected["name"], expected["shows"])
+        assert (experiment.id, experiment.name) == (expected["id"], expected["name"])
+        assert experiment.shows == (SHOWS_BURSTS if experiment.id == "E17" else expected["shows"])
         assert_load(experiment, expected)
         sorts = expected["lengths"].get("classes", [expected])
         assert len(sorts) == len(experiment.scenario.classes)

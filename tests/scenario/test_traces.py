@@ -87,6 +87,39 @@ def test_a_malformed_trace_is_an_error_that_names_the_line(tmp_path: Path, lines
     assert words in str(caught.value)
 
 
+def test_rows_without_tokens_are_left_out_and_said_so(tmp_path: Path) -> None:
+    failed = ["2023-11-16 18:17:02,0,0", ROWS[0], "2023-11-16 18:17:03.99,55,0", "2023-11-16 18:17:03.995,0,7", *ROWS[1:]]
+    trace = load_trace(written(tmp_path, [HEADER, *failed]))
+    assert trace.line.tolist() == [3, 6, 7, 8]
+    assert trace.arrival_s.tolist() == [1.97996, 2.03196, 2.03196, 62.0]  # since the first row, which failed
+    assert trace.failed_rows == 3
+    (warning,) = trace.warnings
+    assert warning.endswith(
+        "trace.csv: 3 rows are left out, for zero tokens of prompt or answer mean a failed request; the first is line 2"
+    )
+    window = load_trace(tmp_path / "trace.csv", 1.99, 60)
+    assert (window.line.tolist(), window.failed_rows) == ([6, 7], 2)
+
+
+def test_a_trace_of_failures_only_has_nothing_to_replay(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has nothing to replay in the window: 1 row is left out, .*; the first is line 2"):
+        load_trace(written(tmp_path, [HEADER, "2023-11-16 18:17:02,7,0"]))
+
+
+def test_a_trace_without_failures_has_no_warning(tmp_path: Path) -> None:
+    trace = load_trace(written(tmp_path, [HEADER, *ROWS]))
+    assert (trace.failed_rows, trace.warnings) == (0, ())
+
+
+def test_a_trace_of_years_is_read_by_windows(tmp_path: Path) -> None:
+    path = written(tmp_path, [HEADER, "0001-01-01 00:00:00,1,1", "9999-12-31 23:59:59,2,2"])
+    with pytest.raises(
+        InputError, match=r"line 3 lies 3,652,058 days after the window's first moment, and a plan spans 30: take a smaller"
+    ):
+        load_trace(path)
+    assert load_trace(path, for_s=60).line.tolist() == [2]
+
+
 def test_a_window_without_rows_says_how_long_the_trace_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no rows in the window from 61\.0 s for 5\.00 s; the rows read span 60\.0 s"):
         load_trace(written(tmp_path, [HEADER, *ROWS]), 61, 5)

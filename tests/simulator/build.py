@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from loadlab.simulator.cluster import EventKind, SimulatedCluster
+from loadlab.simulator.faults import Fault
 from loadlab.simulator.replica import NEVER_PS
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.spec import ClusterSpec, EngineLimits, PlainConstants, PoolSpec
@@ -13,13 +14,18 @@ from loadlab.units import PS_PER_S
 
 
 def make_cluster(
-    *, replicas: int = 1, pool: dict[str, Any] | None = None, limits: dict[str, Any] | None = None, **constants: Any
+    *,
+    replicas: int = 1,
+    pool: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
+    faults: tuple[Fault, ...] = (),
+    **constants: Any,
 ) -> SimulatedCluster:
     """One pool "p" serving "m"; a step takes one second unless `constants` says otherwise. Blocks of 4 tokens, 64 of them."""
     hardware = PlainConstants(**({"step_s": 1.0, "kv_tokens": 256} | constants))
     engine = EngineLimits(**({"block_size_tokens": 4, "max_running": 8, "max_batched_tokens": 64} | (limits or {})))
     spec = PoolSpec(serves=("m",), replicas=replicas, hardware=hardware, engine=engine, **(pool or {}))
-    return SimulatedCluster(ClusterSpec(name="test", pools={"p": spec}))
+    return SimulatedCluster(ClusterSpec(name="test", pools={"p": spec}, faults=faults))
 
 
 def request(seq: int, prompt: int, output: int, **more: Any) -> Sequence:

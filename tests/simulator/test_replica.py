@@ -85,18 +85,14 @@ def test_when_blocks_run_out_the_newest_is_preempted_and_recomputed() -> None:
     assert held(cluster) == (0, 0, 0, 0)
 
 
-def test_nobody_is_admitted_in_a_step_that_preempted() -> None:
-    """Two sequences outgrow four blocks. A chunk of the preempted one, two tokens, would fit at once; it has to wait a step."""
-    cluster = make_cluster(kv_tokens=16, limits={"max_batched_tokens": 3, "max_running": 2})
-    for i in range(2):
-        cluster.submit(request(i, 4, 9), 0)
-    batcher = cluster.replicas[0].batcher
-    while not batcher.preemptions:
-        cluster.advance_to(cluster.next_event_ps())
-    assert (len(batcher.running), batcher.num_waiting) == (1, 1)
-    assert batcher.pool.available >= 1
-    cluster.advance_to(cluster.next_event_ps())
-    assert (len(batcher.running), batcher.num_waiting, batcher.preemptions) == (2, 0, 1)
+def test_a_preempted_sequence_waits_until_all_of_it_fits_and_nobody_overtakes_it() -> None:
+    """Six blocks: 8 and 12 tokens take five, and at the first second both need one more. The newer one then needs four for its 13
+    tokens, and three are free; a chunk of it would fit, and so would the small one behind it. Both wait for the older one's end."""
+    cluster = make_cluster(kv_tokens=24)
+    old, new, small = drive(cluster, [(0.0, request(0, 8, 9)), (0.0, request(1, 12, 9)), (0.5, request(2, 4, 1))])
+    assert (old.preemptions, new.preemptions, seconds(old.ended_ps)) == (0, 1, 9.0)
+    assert new.pieces == [(0, 1, 1), (0, 10, 17)]
+    assert seconds(small.first_token_ps) == 10.0
 
 
 def test_a_client_that_leaves_while_waiting_is_gone_at_once() -> None:
