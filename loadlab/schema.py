@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
+import functools
 import math
 import re
 import tomllib
@@ -141,7 +142,7 @@ def read_table(cls: type[T], table: Mapping[str, Any], source: str, path: str = 
 
     Raises InputError on an unknown or missing key, a wrong type, or a value out of range.
     """
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = _type_hints(typing.cast(Any, cls))
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     kind = getattr(cls, "kind", None)  # a text where the class is a member of a union, not where `kind` is a field
     for name, value in table.items():
@@ -160,6 +161,12 @@ def read_table(cls: type[T], table: Mapping[str, Any], source: str, path: str = 
         if first.partition(".")[0] in fields:
             raise InputError(rest, source=source, key=f"{path}.{first}" if path else first) from None
         raise InputError(str(error), source=source, key=path or None) from None
+
+
+@functools.cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    """What typing says of a class: it evaluates every annotation, which takes longer than reading a table."""
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def as_table(value: Any) -> Any:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from loadlab.analysis.totals import count_outcomes
-from loadlab.campaign.trial import Trial, prepare, record, replay
+from loadlab.campaign.trial import Trial, count, prepare, record
 from loadlab.engines.base import Progress
 from loadlab.errors import InputError, RunInterruptedError
 from loadlab.record.atomic_file import save_bytes
 from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status, load_versions
-from loadlab.record.request import Outcome, RequestRecord
+from loadlab.record.request import Outcome
 from loadlab.record.run_dir import SUMMARY_FILE, RunDir
 from loadlab.report.summary import dump_summary, not_run_experiment, published_rows, summarise_campaign, summarise_run, totals_block
 from loadlab.scenario.files import experiment_seed
@@ -155,19 +155,6 @@ def _readable(study: Study, out: Path) -> dict[str, RunDir]:
     return {key: RunDir.open(out / key) for key in study.trials if (out / key / MANIFEST_FILE).exists()}
 
 
-class _Tally:
-    """A sink that keeps counts only."""
-
-    def __init__(self) -> None:
-        self.outcomes: Counter[Outcome] = Counter()
-
-    def append(self, records: Iterable[RequestRecord]) -> None:
-        self.outcomes.update(record.outcome for record in records)
-
-    def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        pass
-
-
 def _varied_key(study: Study) -> str:
     return "" if study.campaign.sensitivity is None else study.campaign.sensitivity.key
 
@@ -180,17 +167,17 @@ def _vary(study: Study, runs: Mapping[str, RunDir], progress: StudyProgress) -> 
     rows, done = [], 0
     all_planned = sum(len(trial.plan) for trials in study.sensitivity.values() for trial in trials.values())
     for value, trials in study.sensitivity.items():
-        tally = _Tally()
+        outcomes: Counter[Outcome] = Counter()
         for key, trial in trials.items():
             shown = _shifted(progress, f"variants: {spec.key} = {value:g}, {key}", done, all_planned)
             if trial.plan.digest == runs[key].manifest.plan_digest:  # the value as written: it was recorded already
-                tally.append(runs[key].rows())
+                outcomes.update(Outcome(row["outcome"]) for rows_of in runs[key].row_chunks() for row in rows_of)
             else:
-                replay(trial, tally, shown, itl=False)
+                outcomes.update(count(trial, shown))
             done += len(trial.plan)
             shown(len(trial.plan), len(trial.plan))
         planned = sum(len(trial.plan) for trial in trials.values())
-        rows.append({"value": value, "totals": totals_block(count_outcomes(tally.outcomes.elements(), planned))})
+        rows.append({"value": value, "totals": totals_block(count_outcomes(outcomes.elements(), planned))})
     return {"key": spec.key, "description": spec.description, "rows": rows}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from loadlab.engines.base import Progress, RecordSink
 from loadlab.engines.simulation import SimulationEngine, check_plan
 from loadlab.record.manifest import HostFacts, Manifest, Status, load_host_facts, load_versions
+from loadlab.record.request import Outcome
 from loadlab.record.run_dir import RunDir
 from loadlab.report.summary import dump_summary, summarise_run
 from loadlab.scenario.build import build_plan
@@ -68,6 +70,11 @@ def prepare(scenario: Scenario, cluster_file: Path, seed: int) -> Trial:
 def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True) -> None:
     """Replays the trial on a fresh cluster."""
     SimulationEngine(trial.cluster(), itl=itl).replay(trial.plan, sink, progress)
+
+
+def count(trial: Trial, progress: Progress) -> Counter[Outcome]:
+    """What became of the trial's requests on a fresh cluster, by outcome; nothing else is kept."""
+    return SimulationEngine(trial.cluster()).count(trial.plan, progress)
 
 
 def record(trial: Trial, path: Path, host: HostFacts, progress: Progress, *, replace: bool = False) -> RunDir:

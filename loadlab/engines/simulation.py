@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from dataclasses import asdict
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
 from loadlab.engines.base import Progress, RecordSink
 from loadlab.errors import InputError
-from loadlab.record.request import RequestRecord
-from loadlab.scenario.plan import NOTHING, RequestPlan
+from loadlab.record.request import Outcome, RequestRecord
+from loadlab.scenario.plan import NOTHING, Labels, RequestPlan
 from loadlab.simulator.cluster import EventKind, SimulatedCluster
 from loadlab.simulator.replica import NEVER_PS
-from loadlab.simulator.sequence import Sequence, State
-from loadlab.simulator.token_times import TokenClock, gap_quantiles_ps
+from loadlab.simulator.sequence import Sequence
+from loadlab.simulator.settling import gap_quantiles_ps, settle, split_logged
+from loadlab.simulator.timeline import TimelineBin
 from loadlab.units import PS_PER_S
 
-ROWS_PER_FLUSH = 4096
+ROWS_PER_FLUSH = 2048  # what waits to be written fits a cache of a megabyte or two; twice and half as many cost more
 LAST_PS = 50 * 86400 * PS_PER_S  # the simulator counts to NEVER_PS, 53 days
 ITL_PERCENTS = (50, 95, 99, 100)
+NO_ITL = (None,) * len(ITL_PERCENTS)
+
+_BIN_COLUMNS = tuple(field.name for field in fields(TimelineBin))
+_values_of_bin = attrgetter(*_BIN_COLUMNS)
+
+Write = Callable[[list[Sequence]], None]  # what becomes of requests that are over
 
 
 def check_plan(plan: RequestPlan, cluster: SimulatedCluster) -> None:
@@ -46,29 +57,45 @@ class SimulationEngine:
     def replay(self, plan: RequestPlan, sink: RecordSink, progress: Progress) -> None:
         """See LoadEngine. Raises InputError before the first request if the plan does not suit the cluster."""
         check_plan(plan, self._cluster)
-        replay = _Replay(plan, self._cluster, sink, progress, itl=self._itl)
+        try:
+            self._run(plan, _Rows(plan, self._cluster, sink, itl=self._itl).write, progress, itl=self._itl)
+        finally:
+            sink.append_timeline(_timeline_rows(self._cluster))
+
+    def count(self, plan: RequestPlan, progress: Progress) -> Counter[Outcome]:
+        """The outcomes alone: a replay that makes no rows. Raises as `replay` does."""
+        check_plan(plan, self._cluster)
+        outcomes: Counter[Outcome] = Counter()
+        self._run(plan, lambda ended: outcomes.update([sequence.outcome for sequence in ended]), progress, itl=False)
+        return outcomes
+
+    def _run(self, plan: RequestPlan, write: Write, progress: Progress, *, itl: bool) -> None:
+        replay = _Replay(plan, self._cluster, write, progress, itl=itl)
         try:
             replay.run()
         finally:
             replay.flush()
-            bins = self._cluster.timeline()
-            sink.append_timeline({"replica": name, **asdict(bin_), "shard_busy": list(busy)} for name, bin_, busy in bins)
+
+
+def _timeline_rows(cluster: SimulatedCluster) -> Iterator[dict[str, Any]]:
+    for name, bin_, busy in cluster.timeline():
+        yield {"replica": name, **dict(zip(_BIN_COLUMNS, _values_of_bin(bin_), strict=True)), "shard_busy": list(busy)}
 
 
 class _Replay:
     """One replay under way: what is due, what ended and is not yet written."""
 
-    def __init__(self, plan: RequestPlan, cluster: SimulatedCluster, sink: RecordSink, progress: Progress, *, itl: bool) -> None:
+    def __init__(self, plan: RequestPlan, cluster: SimulatedCluster, write: Write, progress: Progress, *, itl: bool) -> None:
         self._plan = plan
         self._cluster = cluster
-        self._sink = sink
+        self._write = write
         self._progress = progress
         self._itl = itl
         self._ended: list[Sequence] = []
         self._written = 0
         self._followers = _followers(plan)
         self._due: list[tuple[int, int]] = []  # (due_ps, seq) of requests that follow another
-        self._content = _SharedContent(plan)
+        self._sequences = _Sequences(plan, cluster)
 
     def run(self) -> None:
         """Takes what comes first, an event of the cluster or an arrival, until nothing is left. Events precede arrivals."""
@@ -76,27 +103,33 @@ class _Replay:
         arrivals = self._arrivals()
         arrival = next(arrivals, None)
         while True:
-            event_ps = cluster.next_event_ps()
             is_follower = bool(due) and (arrival is None or due[0] < arrival)
             first = due[0] if is_follower else arrival
-            if first is None and event_ps == NEVER_PS:
-                return
             if first is not None and first[0] > LAST_PS:
                 raise InputError(f"request {first[1]} comes due after {LAST_PS // PS_PER_S // 86400} days; split the run")
-            if first is None or event_ps <= first[0]:
-                for kind, _, sequence in cluster.advance_to(event_ps):
-                    if kind is EventKind.ENDED:
-                        self._end(sequence)
-                if len(self._ended) >= ROWS_PER_FLUSH:  # between events: a flush forgets the times of whoever is not running
-                    self.flush()
-                continue
+            if first is None or self._followers:  # an end may make somebody due before the next arrival: event by event
+                event_ps = cluster.next_event_ps()
+                if first is None and event_ps == NEVER_PS:
+                    return
+                if first is None or event_ps <= first[0]:
+                    self._advance(event_ps)
+                    continue
+            else:
+                self._advance(first[0])
             if is_follower:
                 heapq.heappop(due)
             else:
                 arrival = next(arrivals, None)
-            sequence = self._sequence(first[1], first[0])
+            sequence = self._sequences.build(first[1], first[0])
             if not cluster.submit(sequence, first[0]):
                 self._end(sequence)
+
+    def _advance(self, to_ps: int) -> None:
+        for kind, _, sequence in self._cluster.advance_to(to_ps):
+            if kind is EventKind.ENDED:
+                self._end(sequence)
+        if len(self._ended) >= ROWS_PER_FLUSH:  # between events: a flush forgets the times of whoever is not running
+            self.flush()
 
     def _arrivals(self) -> Iterator[tuple[int, int]]:
         """(due_ps, seq) of requests that are due by the clock, in order."""
@@ -106,31 +139,6 @@ class _Replay:
             due_ps = np.rint(self._plan.arrival_s[part] * PS_PER_S).astype(np.int64)
             yield from zip(due_ps.tolist(), part.tolist(), strict=True)
 
-    def _sequence(self, seq: int, due_ps: int) -> Sequence:
-        plan = self._plan
-        timeout_s = plan.timeout_s[seq]
-        model = plan.model.names[plan.model.codes[seq]]
-        image_tokens = self._image_tokens(seq, model)
-        prefix, answer = self._content.of(seq)
-        return Sequence(
-            seq=seq,
-            model=model,
-            prompt_tokens=int(plan.prompt_tokens[seq]) + image_tokens,
-            output_tokens=int(plan.output_tokens[seq]),
-            image_tokens=image_tokens,
-            prefix=prefix,
-            answer=answer,
-            traffic_class=plan.traffic_class.at(seq),
-            tier=plan.tier.at(seq),
-            region=plan.region.at(seq),
-            deadline_ps=None if np.isnan(timeout_s) else due_ps + round(float(timeout_s) * PS_PER_S),
-        )
-
-    def _image_tokens(self, seq: int, model: str) -> int:
-        first, last = self._plan.image_offsets[seq], self._plan.image_offsets[seq + 1]
-        sizes = zip(self._plan.image_width_px[first:last].tolist(), self._plan.image_height_px[first:last].tolist(), strict=True)
-        return sum(self._cluster.image_tokens(model, width, height) for width, height in sizes)
-
     def _end(self, sequence: Sequence) -> None:
         assert sequence.ended_ps is not None
         self._ended.append(sequence)
@@ -139,70 +147,119 @@ class _Replay:
             heapq.heappush(self._due, (sequence.ended_ps + delay_ps, follower))
 
     def flush(self) -> None:
-        """Writes the rows of what ended and is logged, and lets the replicas forget what they logged for it."""
+        """Writes what ended and is logged, and lets the replicas forget what they logged for it."""
         replicas = self._cluster.replicas
-        logged = [replica.log.last_tick for replica in replicas]
-        ready = [s for s in self._ended if all(last <= logged[replica] for replica, _, last in s.pieces)] if self._itl else self._ended
-        self._ended = [s for s in self._ended if any(last > logged[replica] for replica, _, last in s.pieces)] if self._itl else []
-        self._sink.append(map(self._record, ready, self._itl_quantiles_s(ready)))
+        ready, self._ended = split_logged(replicas, self._ended) if self._itl else (self._ended, [])
+        self._write(ready)
         self._written += len(ready)
-        needed = self._ticks_needed()
-        for replica in replicas:
-            replica.log.settle(needed.get(replica.index, replica.batcher.tick))
+        if self._itl:
+            settle(replicas, self._ended)
+        else:
+            for replica in replicas:
+                replica.log.settle(replica.batcher.tick)
         self._progress(self._written, len(self._plan))
 
-    def _ticks_needed(self) -> dict[int, int]:
-        """By replica, the first tick whose time somebody will ask for who is not written yet."""
-        needed: dict[int, int] = {}
-        if not self._itl:
-            return needed
-        for replica in self._cluster.replicas:
-            open_ones = [*replica.batcher.running.values(), *replica.batcher.waiting]
-            pieces = [piece for s in open_ones for piece in s.pieces]
-            pieces += [(replica.index, s.first_tick, 0) for s in open_ones if s.state is State.DECODING]
-            for index, first, _ in pieces:
-                needed[index] = min(first, needed.get(index, first))
-        for sequence in self._ended:
-            for index, first, _ in sequence.pieces:
-                needed[index] = min(first, needed.get(index, first))
-        return needed
+
+class _Sequences:
+    """Planned requests as the simulator wants them. Columns are read through memory views: those give Python's own numbers."""
+
+    def __init__(self, plan: RequestPlan, cluster: SimulatedCluster) -> None:
+        self._plan = plan
+        self._cluster = cluster
+        self._content = _SharedContent(plan)
+        self._prompt_tokens, self._output_tokens = plan.prompt_tokens.data, plan.output_tokens.data
+        self._timeout_s, self._image_offsets = plan.timeout_s.data, plan.image_offsets.data
+        self._model, self._traffic_class = _Names(plan.model), _Names(plan.traffic_class)
+        self._tier, self._region = _Names(plan.tier), _Names(plan.region)
+
+    def build(self, seq: int, due_ps: int) -> Sequence:
+        """The sequence of request `seq`, which comes at `due_ps`."""
+        timeout_s, model = self._timeout_s[seq], self._model.at(seq)
+        assert model is not None
+        image_tokens = self._image_tokens(seq, model) if self._image_offsets[seq] < self._image_offsets[seq + 1] else 0
+        prefix, answer = self._content.of(seq)
+        return Sequence(
+            seq=seq,
+            model=model,
+            prompt_tokens=self._prompt_tokens[seq] + image_tokens,
+            output_tokens=self._output_tokens[seq],
+            image_tokens=image_tokens,
+            prefix=prefix,
+            answer=answer,
+            traffic_class=self._traffic_class.at(seq),
+            tier=self._tier.at(seq),
+            region=self._region.at(seq),
+            deadline_ps=None if math.isnan(timeout_s) else due_ps + round(timeout_s * PS_PER_S),
+        )
+
+    def _image_tokens(self, seq: int, model: str) -> int:
+        first, last = self._image_offsets[seq], self._image_offsets[seq + 1]
+        sizes = zip(self._plan.image_width_px[first:last].tolist(), self._plan.image_height_px[first:last].tolist(), strict=True)
+        return sum(self._cluster.image_tokens(model, width, height) for width, height in sizes)
+
+
+class _Names:
+    """A column of names that is read row by row."""
+
+    def __init__(self, labels: Labels) -> None:
+        assert NOTHING == -1, "the code of nothing has to be the last place"
+        self._codes = labels.codes.data
+        self._names = (*labels.names, None)
+
+    def at(self, seq: int) -> str | None:
+        """The name in a row, or None."""
+        return self._names[self._codes[seq]]
+
+
+class _Rows:
+    """Makes rows of requests that are over, and hands them to a sink; at last the timeline."""
+
+    def __init__(self, plan: RequestPlan, cluster: SimulatedCluster, sink: RecordSink, *, itl: bool) -> None:
+        self._plan = plan
+        self._cluster = cluster
+        self._sink = sink
+        self._itl = itl
+        self._prompt_tokens, self._session, self._turn = plan.prompt_tokens.data, plan.session.data, plan.turn.data
+        self._traffic_class, self._kind, self._mode = _Names(plan.traffic_class), _Names(plan.kind), _Names(plan.mode)
+
+    def write(self, ended: list[Sequence]) -> None:
+        """One row each."""
+        self._sink.append(map(self._record, ended, self._itl_quantiles_s(ended)))
 
     def _itl_quantiles_s(self, sequences: list[Sequence]) -> list[tuple[float | None, ...]]:
         """p50, p95, p99 (order statistics ceil(p n)) and maximum of each request's own inter-token times."""
-        if not self._itl:
-            return [(None,) * len(ITL_PERCENTS)] * len(sequences)
-        tables = [replica.log.table for replica in self._cluster.replicas]
-        clocks = [TokenClock(table) if len(table) else None for table in tables]
-        quantiles = gap_quantiles_ps(clocks, [sequence.pieces for sequence in sequences], ITL_PERCENTS)
-        return [tuple(None if ps < 0 else ps / PS_PER_S for ps in row) for row in quantiles.tolist()]
+        if not self._itl or not sequences:
+            return [NO_ITL] * len(sequences)
+        quantiles = gap_quantiles_ps(self._cluster.replicas, sequences, ITL_PERCENTS)
+        return [NO_ITL if row[0] < 0 else tuple([ps / PS_PER_S for ps in row]) for row in quantiles.tolist()]
 
     def _record(self, sequence: Sequence, itl: tuple[float | None, ...]) -> RequestRecord:
-        plan, seq = self._plan, sequence.seq
+        seq, replica = sequence.seq, sequence.replica
         scheduled_s = sequence.arrival_ps / PS_PER_S
         return RequestRecord(
             seq=seq,
             worker=0,
-            traffic_class=plan.traffic_class.at(seq),
-            kind=plan.kind.at(seq),
+            traffic_class=self._traffic_class.at(seq),
+            kind=self._kind.at(seq),
             model=sequence.model,
             tier=sequence.tier,
             region=sequence.region,
-            mode=plan.mode.at(seq),
-            session=_int_or_none(plan.session[seq]),
-            turn=_int_or_none(plan.turn[seq]),
+            mode=self._mode.at(seq),
+            session=_int_or_none(self._session[seq]),
+            turn=_int_or_none(self._turn[seq]),
             scheduled_s=scheduled_s,
             sent_s=scheduled_s,
             first_token_s=_seconds(sequence.first_token_ps),
             last_token_s=_seconds(sequence.last_token_ps),
             finished_s=_seconds(sequence.ended_ps),
-            prompt_tokens=int(plan.prompt_tokens[seq]),
+            prompt_tokens=self._prompt_tokens[seq],
             image_tokens=sequence.image_tokens,
             cached_prompt_tokens=None if sequence.first_token_ps is None else sequence.cached_tokens,
             output_tokens=sequence.generated,
             outcome=sequence.outcome,
             cause=sequence.cause,
-            replica=None if sequence.replica is None else self._cluster.replicas[sequence.replica].name,
-            preemptions=None if sequence.replica is None else sequence.preemptions,
+            replica=None if replica is None else self._cluster.replicas[replica].name,
+            preemptions=None if replica is None else sequence.preemptions,
             itl_p50_s=itl[0],
             itl_p95_s=itl[1],
             itl_p99_s=itl[2],
@@ -210,8 +267,8 @@ class _Replay:
         )
 
 
-def _int_or_none(value: np.int64) -> int | None:
-    return None if value == NOTHING else int(value)
+def _int_or_none(value: int) -> int | None:
+    return None if value == NOTHING else value
 
 
 def _seconds(ps: int | None) -> float | None:

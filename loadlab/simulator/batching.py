@@ -160,14 +160,11 @@ class Batcher:
                     computed = min(hit_blocks, (target - 1) // size) * size  # at least one token is computed, to have logits
                     available -= pool.unreferenced_blocks(runs)
                 scheduled = target if target - computed <= budget else computed + budget
-                if not self._is_paged:
-                    blocks = whole = self._reserved
-                else:  # all of it must fit, not only its first chunk: else long prompts are let in to be preempted, again and again
-                    whole = (target + size - 1) // size - hit_blocks
-                    if (blocks := (scheduled + size - 1) // size - hit_blocks) < 0:
-                        blocks = 0
-                if whole > available:
-                    break
+                blocks = (target + size - 1) // size - hit_blocks if self._is_paged else self._reserved
+                if blocks > available:
+                    break  # all of it must fit, not only its first chunk: else long prompts are let in to be preempted, again and again
+                if scheduled < target and self._is_paged:
+                    blocks = max(0, (scheduled + size - 1) // size - hit_blocks)
                 if runs is not None:
                     self._reuse(sequence, runs, hit_blocks, now_ps)
                 pool.free -= blocks

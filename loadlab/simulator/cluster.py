@@ -125,8 +125,7 @@ class SimulatedCluster:
             times=times,
             ends=self._ends,
             events=self._events,
-            started=None if self._is_plain else self._started,
-            ended=None if self._is_plain else self._ended,
+            hooks=None if self._is_plain else (self._started, self._ended),
         )
         self.replicas.append(replica)
         return replica
@@ -157,8 +156,12 @@ class SimulatedCluster:
             self._events.extend(self.advance_to(at_ps))
         sequence.arrival_ps = at_ps
         sequence.order = self._submitted = self._submitted + 2
-        pool = self._first_pool[sequence.model]
-        refusal = self._accept(sequence, pool, at_ps) if self._is_plain else self._jobs.submit(sequence, at_ps)
+        if not self._is_plain:
+            refusal = self._jobs.submit(sequence, at_ps)
+        elif (pool := self._first_pool[sequence.model]).max_queue_wait_ps is None:
+            refusal = pool.accept(sequence, at_ps)
+        else:
+            refusal = self._accept(sequence, pool, at_ps)
         if refusal is not None:
             sequence.close(refusal, at_ps)
             return False

@@ -16,6 +16,7 @@ Formulas (sizes already divided by the tensor-parallel degree; Williams et al. 2
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol, assert_never
 
 from loadlab.catalog.specs import BF16_BYTES, BYTES_PER_WEIGHT
@@ -137,6 +138,7 @@ def _ps(seconds: float) -> int:
     return round(seconds * PS_PER_S)
 
 
+@lru_cache(maxsize=64)  # its tables fill as they are asked, so replays on equal hardware share them
 def compile_step_times(hardware: Hardware, gpu_speed: float = 1.0, link_speed: float = 1.0) -> StepTimes:
     """The step times of one replica on `hardware`, whose slowest GPU and links run at these shares of their own speed."""
     match hardware:

@@ -97,23 +97,24 @@ class Timeline:
     def bins(self) -> list[TimelineBin]:
         """Every bin up to the last event."""
         used = min(MAX_BINS, int(self._end_s / self.width_s) + 1)
-        means = self._sums[:MEANS, :used] / self.width_s
+        means = (self._sums[:MEANS, :used] / self.width_s).tolist()
         sums = np.diff(np.rint(np.cumsum(self._sums[:, :used], axis=1)), axis=1, prepend=0.0)  # whole tokens, none lost at an edge
+        counts, peaks = sums.astype(np.int64).tolist(), self._kv_max.tolist()
         return [
             TimelineBin(
                 t_s=i * self.width_s,
                 dt_s=self.width_s,
-                gpu_busy=float(means[BUSY, i]),
-                running=float(means[RUNNING, i]),
-                waiting=float(means[WAITING, i]),
-                kv_usage=float(means[KV, i]) / self._kv_capacity,
-                kv_usage_max=float(self._kv_max[i]) / self._kv_capacity,
-                kv_fragmentation=self._fragmentation(float(means[KV, i]), float(means[HELD, i])),
-                prefill_tokens=int(sums[PREFILL, i]),
-                decode_tokens=int(sums[DECODE, i]),
-                preemptions=int(sums[PREEMPTED, i]),
-                ooms=int(sums[OOM, i]),
-                cached_tokens=int(sums[CACHED, i]),
+                gpu_busy=means[BUSY][i],
+                running=means[RUNNING][i],
+                waiting=means[WAITING][i],
+                kv_usage=means[KV][i] / self._kv_capacity,
+                kv_usage_max=peaks[i] / self._kv_capacity,
+                kv_fragmentation=self._fragmentation(means[KV][i], means[HELD][i]),
+                prefill_tokens=counts[PREFILL][i],
+                decode_tokens=counts[DECODE][i],
+                preemptions=counts[PREEMPTED][i],
+                ooms=counts[OOM][i],
+                cached_tokens=counts[CACHED][i],
             )
             for i in range(used)
         ]
