@@ -167,8 +167,8 @@ class _Sequences:
         self._plan = plan
         self._cluster = cluster
         self._content = _SharedContent(plan)
-        self._prompt_tokens, self._output_tokens = memoryview(plan.prompt_tokens), memoryview(plan.output_tokens)
-        self._timeout_s, self._image_offsets = memoryview(plan.timeout_s), memoryview(plan.image_offsets)
+        self._prompt_tokens, self._output_tokens = plan.prompt_tokens.data, plan.output_tokens.data
+        self._timeout_s, self._image_offsets = plan.timeout_s.data, plan.image_offsets.data
         self._model, self._traffic_class = _Names(plan.model), _Names(plan.traffic_class)
         self._tier, self._region = _Names(plan.tier), _Names(plan.region)
 
@@ -203,7 +203,7 @@ class _Names:
 
     def __init__(self, labels: Labels) -> None:
         assert NOTHING == -1, "the code of nothing has to be the last place"
-        self._codes = memoryview(labels.codes)
+        self._codes = labels.codes.data
         self._names = (*labels.names, None)
 
     def at(self, seq: int) -> str | None:
@@ -219,7 +219,7 @@ class _Rows:
         self._cluster = cluster
         self._sink = sink
         self._itl = itl
-        self._prompt_tokens, self._session, self._turn = map(memoryview, (plan.prompt_tokens, plan.session, plan.turn))
+        self._prompt_tokens, self._session, self._turn = plan.prompt_tokens.data, plan.session.data, plan.turn.data
         self._traffic_class, self._kind, self._mode = _Names(plan.traffic_class), _Names(plan.kind), _Names(plan.mode)
 
     def write(self, ended: list[Sequence]) -> None:

@@ -70,7 +70,7 @@ class Pool:
         if self._scales:
             self._scale(at_ps)
         eligible = self.replicas
-        if not self._is_plain or not all([replica.is_up and not replica.is_draining for replica in eligible]):
+        if not self._is_plain or not all(replica.is_up and not replica.is_draining for replica in eligible):
             eligible = [replica for replica in eligible if replica.is_up and not replica.is_draining]
             if not eligible:
                 return Cause.NO_REPLICA

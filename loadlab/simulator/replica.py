@@ -254,7 +254,8 @@ class Replica:
         batcher, log, is_special = self.batcher, self.log, self._is_special
         decoding, pool, running, prefilling = batcher.decoding, batcher.pool, batcher.running, batcher.prefilling
         needs, block_size, num_blocks = decoding.needs, pool.block_size, pool.num_blocks
-        start_ps, steps, first_ps, slope_ps, prefill_tokens = self._start_ps, self._steps, self._first_ps, self._slope_ps, self._prefill_tokens
+        start_ps, steps, prefill_tokens = self._start_ps, self._steps, self._prefill_tokens
+        first_ps, slope_ps = self._first_ps, self._slope_ps
         tick = batcher.tick
         while now <= limit_ps:
             if steps:
@@ -303,7 +304,8 @@ class Replica:
                 steps, slope_ps, prefill_tokens = 1, 0, work[0]
                 if size + prefill_tokens > self._safe_step_tokens and self._is_out_of_memory(size + prefill_tokens):
                     self._run_out_of_memory(now)
-                    return self.run_until(limit_ps)
+                    self.run_until(limit_ps)
+                    return
                 first_ps = times.mixed_ps(size, work) + times.kv_ps * decoding.kv_tokens
                 now += first_ps
             elif size:
@@ -316,7 +318,8 @@ class Replica:
                     steps = self._limited_steps(steps)
                     if steps < 1:
                         self._run_out_of_memory(now)
-                        return self.run_until(limit_ps)
+                        self.run_until(limit_ps)
+                        return
                 if batcher.has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
                     steps = 1
                 table, kv_ps = times.decode_table, times.kv_ps
@@ -325,7 +328,8 @@ class Replica:
                 now += steps * first_ps + slope_ps * (steps * (steps - 1) // 2)
             else:
                 steps, now = 0, NEVER_PS
-        self._start_ps, self._steps, self._first_ps, self._slope_ps, self._prefill_tokens = start_ps, steps, first_ps, slope_ps, prefill_tokens
+        self._start_ps, self._steps, self._prefill_tokens = start_ps, steps, prefill_tokens
+        self._first_ps, self._slope_ps = first_ps, slope_ps
         ends[index] = now
 
     def _complete_prefill(self, now: int) -> None:
