@@ -18,6 +18,7 @@ from loadlab.record.request import Cause
 from loadlab.simulator.conditions import describe_pool
 from loadlab.simulator.events import Event as Event
 from loadlab.simulator.events import EventKind as EventKind
+from loadlab.simulator.events import Outbox
 from loadlab.simulator.fault_effects import FaultEffects
 from loadlab.simulator.faults import Misconfigured, SlowGpu
 from loadlab.simulator.front import Front
@@ -43,8 +44,9 @@ class Due(IntEnum):
     TRANSIT = 4
 
 
-# (when, Due, order, what to do with whom then, whom); the order is unlike any other's. A fault concerns nobody.
-Timer = tuple[int, int, int, Callable[[Any, int], None], Sequence | None]
+# (when, Due, order, number, what to do with whom then, whom). Give-ups are in order of submission, a deadline before a limit on waiting;
+# the rest in order of the number, which is unlike any other's. A fault concerns nobody.
+Timer = tuple[int, int, int, int, Callable[[Any, int], None], Sequence | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +69,13 @@ class SimulatedCluster:
         """Raises InputError if a model does not fit its GPUs, naming `source` and the pool. `seed` is for noise and drawn choices."""
         self.spec = spec
         self._seed = seed
-        self._events: list[Event] = []
         self._ends: list[int] = []
         self._timers: list[Timer] = []
-        self._order = 0
+        self._order = self._submitted = 0
         # Plain: no request waits on its way, or goes on in another pool, so engines report straight to the client.
         self._is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
         self._is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
+        self._outbox = Outbox(None if self._is_plain else (self._started, self._ended))
         self.replicas: list[Replica] = []
         self._pools: dict[str, Pool] = {}
         self._placements: dict[str, list[Placement]] = {}
@@ -86,13 +88,13 @@ class SimulatedCluster:
             self._pools,
             accept=self._accept,
             travel=self._travel,
-            started=self._emit_started,
-            ended=self._emit_ended,
+            started=self._outbox.note_started,
+            ended=self._outbox.note_ended,
         )
         effects = FaultEffects(spec, self._pools, self._placements)
         for i, fault in enumerate(spec.faults):
             for is_begin, at_ps, action in effects.actions(fault):
-                heapq.heappush(self._timers, (at_ps, Due.FAULT_BEGIN if is_begin else Due.FAULT_END, i, action, None))
+                heapq.heappush(self._timers, (at_ps, Due.FAULT_BEGIN if is_begin else Due.FAULT_END, i, self._next(), action, None))
         self._num_fault_timers = len(self._timers)
 
     def _build_pool(self, name: str, spec: PoolSpec, source: str) -> Pool:
@@ -123,8 +125,7 @@ class SimulatedCluster:
             capacity=capacity,
             times=times,
             ends=self._ends,
-            events=self._events,
-            hooks=None if self._is_plain else (self._started, self._ended),
+            outbox=self._outbox,
         )
         self.replicas.append(replica)
         return replica
@@ -152,8 +153,9 @@ class SimulatedCluster:
         Its model must be one of `serves`, its `seq` unlike any other's.
         """
         if self._num_fault_timers and self._timers[0][0] <= at_ps:  # faults that came while nobody was there
-            self._events.extend(self.advance_to(at_ps))
+            self._outbox.events.extend(self.advance_to(at_ps))
         sequence.arrival_ps = at_ps
+        sequence.order = self._submitted = self._submitted + 2
         if not self._is_plain:
             refusal = self._jobs.submit(sequence, at_ps)
         elif (pool := self._first_pool[sequence.model]).max_queue_wait_ps is None:
@@ -164,20 +166,22 @@ class SimulatedCluster:
             sequence.close(refusal, at_ps)
             return False
         if sequence.deadline_ps is not None:
-            self._order += 1
-            heapq.heappush(self._timers, (sequence.deadline_ps, Due.GIVE_UP, self._order, self._miss_deadline, sequence))
+            heapq.heappush(self._timers, (sequence.deadline_ps, Due.GIVE_UP, sequence.order, self._next(), self._miss_deadline, sequence))
         return True
+
+    def _next(self) -> int:
+        self._order += 1
+        return self._order
 
     def _accept(self, sequence: Sequence, pool: Pool, at_ps: int) -> Cause | None:
         refusal = pool.accept(sequence, at_ps)
         if refusal is None and pool.max_queue_wait_ps is not None:
-            self._order += 1
-            heapq.heappush(self._timers, (at_ps + pool.max_queue_wait_ps, Due.GIVE_UP, self._order, self._stop_waiting, sequence))
+            limit_ps = at_ps + pool.max_queue_wait_ps
+            heapq.heappush(self._timers, (limit_ps, Due.GIVE_UP, sequence.order + 1, self._next(), self._stop_waiting, sequence))
         return refusal
 
     def _travel(self, at_ps: int, action: Callable[[Sequence, int], None], sequence: Sequence) -> None:
-        self._order += 1
-        heapq.heappush(self._timers, (at_ps, Due.TRANSIT, self._order, action, sequence))
+        heapq.heappush(self._timers, (at_ps, Due.TRANSIT, 0, self._next(), action, sequence))
 
     def _miss_deadline(self, sequence: Sequence, now: int) -> None:
         if sequence.state is State.ENDED:
@@ -198,7 +202,7 @@ class SimulatedCluster:
     def next_event_ps(self) -> int:
         """When something happens next; NEVER_PS if nothing will. Faults to come while nobody is there are nothing."""
         timers = self._timers
-        while timers and timers[0][1] == Due.GIVE_UP and timers[0][4] is not None and timers[0][4].state is State.ENDED:
+        while timers and timers[0][1] == Due.GIVE_UP and timers[0][5] is not None and timers[0][5].state is State.ENDED:
             heapq.heappop(timers)
         step_end = min(self._ends)
         if not timers:
@@ -224,13 +228,14 @@ class SimulatedCluster:
                 continue
             if not has_timer:
                 break
-            now, due, _, action, subject = heapq.heappop(timers)
+            now, due, _, _, action, subject = heapq.heappop(timers)
             self._num_fault_timers -= due <= Due.FAULT_END
             action(subject, now)
-        if not self._events:
+        news = self._outbox.events
+        if not news:
             return []
-        events = self._events[:]
-        self._events.clear()
+        events = news[:]
+        news.clear()
         if len(replicas) > 1:
             events.sort(key=itemgetter(1))
         return events
@@ -240,14 +245,6 @@ class SimulatedCluster:
 
     def _ended(self, sequence: Sequence) -> None:
         self._jobs.on_ended(sequence)
-
-    def _emit_started(self, sequence: Sequence) -> None:
-        assert sequence.first_token_ps is not None
-        self._events.append((EventKind.STARTED, sequence.first_token_ps, sequence))
-
-    def _emit_ended(self, sequence: Sequence) -> None:
-        assert sequence.ended_ps is not None
-        self._events.append((EventKind.ENDED, sequence.ended_ps, sequence))
 
     # Looking at it
 

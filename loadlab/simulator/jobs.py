@@ -122,9 +122,8 @@ class Jobs:
         tiers = self._tiers_left[parent]
         if len(tiers) > 1 and answer.cause is None:
             tiers.pop(0)
-            refusal = self._enter(parent, self._front.pool(parent, tiers[0]), at_ps)
-            if refusal is not None:
-                self._close(parent, refusal, at_ps)
+            self._bound_for[parent] = self._front.pool(parent, tiers[0])
+            self._travel(at_ps, self._arrive, parent)
             return
         if len(tiers) == 1:
             _take_over(parent, answer)
@@ -176,7 +175,7 @@ def _child_of(request: Sequence, output_tokens: int) -> Sequence:
         region=request.region,
         parent=request,
     )
-    child.arrival_ps = request.arrival_ps
+    child.arrival_ps, child.order = request.arrival_ps, request.order
     return child
 
 

@@ -47,6 +47,7 @@ class Sequence:
         "is_resident",
         "last_token_ps",
         "model",
+        "order",
         "output_tokens",
         "parent",
         "path",
@@ -98,6 +99,7 @@ class Sequence:
         self.region = region
         self.parent = parent
         self.arrival_ps = 0
+        self.order = 0  # of submission, even; a child has its parent's
         self.state = State.WAITING
         self.replica: int | None = None
         self.path: tuple[tuple[int, int], ...] = ()
@@ -132,6 +134,11 @@ class Sequence:
     def prefill_target(self) -> int:
         """Tokens to compute before the next one can be emitted: the prompt, and after a preemption the answer so far."""
         return self.prompt_tokens + self.generated
+
+    @property
+    def most_tokens(self) -> int:
+        """The most KV tokens that it ever holds: the KV of its last token is never written."""
+        return self.prompt_tokens + self.output_tokens - (self.output_tokens > 0)
 
     @property
     def outcome(self) -> Outcome:
