@@ -142,7 +142,7 @@ def read_table(cls: type[T], table: Mapping[str, Any], source: str, path: str = 
 
     Raises InputError on an unknown or missing key, a wrong type, or a value out of range.
     """
-    hints = _type_hints(typing.cast(Any, cls))
+    hints = _type_hints(typing.cast(type, cls))
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     kind = getattr(cls, "kind", None)  # a text where the class is a member of a union, not where `kind` is a field
     for name, value in table.items():

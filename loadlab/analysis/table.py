@@ -83,7 +83,7 @@ def table_of_chunks(chunks: Iterable[Sequence[Mapping[str, Any]]]) -> RequestTab
         seq=np.concatenate([np.empty(0, np.int64), *seqs]),
         outcome=np.concatenate([np.empty(0, np.int8), *(outcome for outcome, _ in codes)]),
         cause=np.concatenate([np.empty(0, np.int8), *(cause for _, cause in codes)]),
-        **{name: np.concatenate([np.empty(0), *parts]) for name, parts in floats.items()},
+        **{name: np.concatenate([np.empty(0), *floats.pop(name)]) for name in _FLOAT_COLUMNS},  # never two copies of all
     )
 
 

@@ -15,7 +15,7 @@ from loadlab.errors import InputError
 from loadlab.record.request import COLUMNS, Cause, Outcome, RequestRecord
 
 Row = dict[str, Any]
-CHUNK_ROWS = 8192
+CHUNK_ROWS = 2048
 MAX_SEQ = 2**53  # beyond it a JSON reader elsewhere would round
 
 _NAMES = tuple(COLUMNS)
@@ -119,7 +119,7 @@ def _check_types(rows: Sequence[Any], types: Mapping[str, frozenset[type]]) -> s
     if not {type(row) for row in rows} <= {dict}:
         return "is not a JSON object"
     for column, allowed in types.items():
-        found = {type(row.get(column)) for row in rows}
+        found = set(map(type, [row.get(column) for row in rows]))
         if not found <= allowed and not (column == "tokens_estimated" and found <= {bool, _NONE}):
             wrong = next(row.get(column) for row in rows if type(row.get(column)) not in allowed)
             wanted = " or ".join(sorted("null" if t is _NONE else t.__name__ for t in allowed))

@@ -9,8 +9,11 @@ end: the last admitted, which used up the budget.
 from __future__ import annotations
 
 from collections import deque
+from heapq import heappop, heappush
 
-from loadlab.simulator.decode_batch import DecodeBatch
+from loadlab.simulator.decode_batch import ADMISSION_BITS, ADMISSION_MASK, DecodeBatch
+from loadlab.simulator.events import ENDED as ENDED_EVENT
+from loadlab.simulator.events import STARTED, Outbox
 from loadlab.simulator.kv_cache import BlockPool, Run
 from loadlab.simulator.sequence import Sequence, State
 from loadlab.simulator.sharding import KvCapacity
@@ -25,8 +28,9 @@ WAITING, PREFILLING, DECODING, ENDED = State  # looking a member up in its enum 
 class Batcher:
     """The waiting line, the running sequences and their KV blocks, at a step boundary called `tick`."""
 
-    def __init__(self, limits: EngineLimits, capacity: KvCapacity, timeline: Timeline, tick: int = 0) -> None:
+    def __init__(self, limits: EngineLimits, capacity: KvCapacity, timeline: Timeline, outbox: Outbox, tick: int = 0) -> None:
         self._timeline = timeline
+        self._outbox = outbox
         self._block_size = size = limits.block_size_tokens
         self._max_running = limits.max_running or NO_LIMIT
         self._max_batched_tokens = limits.max_batched_tokens or NO_LIMIT
@@ -40,6 +44,7 @@ class Batcher:
         self.running: dict[int, Sequence] = {}  # by admission, so the last one is the newest
         self.decoding = DecodeBatch(size, self.running, counts_blocks=self._is_paged)
         self.prefilling: list[Sequence] = []  # with a chunk in the step under way; oldest first
+        self.leaving: list[Sequence] = []  # given up in mid-step: they hold their places until its end
         self.padding: list[Sequence] = []  # static batching: ended, but their places are kept
         self.waiting: deque[Sequence] = deque()  # may hold sequences that have ended meanwhile
         self.num_waiting = 0
@@ -59,6 +64,85 @@ class Batcher:
         """KV tokens of decoding sequences and of prompts in progress, counted per sequence."""
         tokens = self.decoding.kv_tokens
         return tokens + sum([s.computed for s in self.prefilling]) if self.prefilling else tokens
+
+    # A stretch has ended
+
+    def complete_prefill(self, now_ps: int) -> None:
+        """After a step: whose prompt it completed decodes from here on, and has emitted a token."""
+        decoding, prefilling, tick, outbox = self.decoding, self.prefilling, self.tick, self._outbox
+        unfinished: Sequence | None = None
+        for sequence in prefilling:
+            computed = sequence.computed + sequence.chunk
+            generated, output_tokens = sequence.generated, sequence.output_tokens
+            if computed < sequence.prompt_tokens + generated:
+                sequence.computed = computed
+                unfinished = sequence
+                continue
+            sequence.first_tick = tick
+            sequence.end_tick = end_tick = tick + output_tokens - generated - 1
+            if decoding.counts_blocks:
+                sequence.phase = phase = (tick - computed) % decoding.block_size
+                decoding.needs[phase] += 1
+            decoding.size += 1
+            decoding.kv_tokens += computed
+            heappush(decoding.ends, end_tick << ADMISSION_BITS | sequence.admission)
+            if end_tick < decoding.next_end:
+                decoding.next_end = end_tick
+            if sequence.state is ENDED:  # its client left during the step
+                sequence.first_tick = 0
+                continue
+            sequence.state = DECODING
+            if sequence.first_token_ps is None and output_tokens:
+                sequence.first_token_ps = now_ps
+                if outbox.is_plain:
+                    outbox.events.append((STARTED, now_ps, sequence))
+                else:
+                    outbox.started(sequence)
+        prefilling.clear()
+        if unfinished is not None:
+            prefilling.append(unfinished)
+
+    def let_go(self) -> None:
+        """Takes out whoever was given up since the last boundary."""
+        for sequence in self.leaving:
+            self.retire(sequence)
+        self.leaving.clear()
+
+    def finish_ended(self, now_ps: int) -> None:
+        """Ends the sequences whose last token has come, the oldest admission first."""
+        decoding, running, tick, outbox = self.decoding, self.running, self.tick, self._outbox
+        ends, bound = decoding.ends, (tick + 1) << ADMISSION_BITS
+        while ends[0] < bound:
+            admission = heappop(ends) & ADMISSION_MASK
+            sequence = running.get(admission)
+            if sequence is None:
+                decoding.num_stale -= 1
+                continue
+            output_tokens = sequence.output_tokens
+            if output_tokens:
+                sequence.generated = output_tokens
+                sequence.last_token_ps = now_ps
+            if self._is_static:
+                self.padding.append(sequence)
+            else:
+                del running[admission]
+                sequence.admission = 0
+                context = sequence.prompt_tokens + output_tokens - 1 + tick - sequence.end_tick
+                if decoding.counts_blocks:
+                    decoding.needs[sequence.phase] -= 1
+                decoding.size -= 1
+                decoding.kv_tokens -= context
+                self.give_back(sequence, context)
+            sequence.state = ENDED
+            sequence.ended_ps = now_ps
+            if outbox.is_plain:
+                outbox.events.append((ENDED_EVENT, now_ps, sequence))
+            else:
+                outbox.ended(sequence)
+        if decoding.num_stale:
+            decoding.find_next_end()
+        else:
+            decoding.next_end = ends[0] >> ADMISSION_BITS
 
     def take_decode_blocks(self, now_ps: int) -> None:
         """Takes the blocks that decodes need for the next step; while there are fewer, the newest sequence gives way."""

@@ -18,6 +18,7 @@ from loadlab.record.request import Cause
 from loadlab.simulator.conditions import describe_pool
 from loadlab.simulator.events import Event as Event
 from loadlab.simulator.events import EventKind as EventKind
+from loadlab.simulator.events import Outbox
 from loadlab.simulator.fault_effects import FaultEffects
 from loadlab.simulator.faults import Misconfigured, SlowGpu
 from loadlab.simulator.front import Front
@@ -68,13 +69,13 @@ class SimulatedCluster:
         """Raises InputError if a model does not fit its GPUs, naming `source` and the pool. `seed` is for noise and drawn choices."""
         self.spec = spec
         self._seed = seed
-        self._events: list[Event] = []
         self._ends: list[int] = []
         self._timers: list[Timer] = []
         self._order = self._submitted = 0
         # Plain: no request waits on its way, or goes on in another pool, so engines report straight to the client.
         self._is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
         self._is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
+        self._outbox = Outbox(None if self._is_plain else (self._started, self._ended))
         self.replicas: list[Replica] = []
         self._pools: dict[str, Pool] = {}
         self._placements: dict[str, list[Placement]] = {}
@@ -87,8 +88,8 @@ class SimulatedCluster:
             self._pools,
             accept=self._accept,
             travel=self._travel,
-            started=self._emit_started,
-            ended=self._emit_ended,
+            started=self._outbox.note_started,
+            ended=self._outbox.note_ended,
         )
         effects = FaultEffects(spec, self._pools, self._placements)
         for i, fault in enumerate(spec.faults):
@@ -124,8 +125,7 @@ class SimulatedCluster:
             capacity=capacity,
             times=times,
             ends=self._ends,
-            events=self._events,
-            hooks=None if self._is_plain else (self._started, self._ended),
+            outbox=self._outbox,
         )
         self.replicas.append(replica)
         return replica
@@ -153,7 +153,7 @@ class SimulatedCluster:
         Its model must be one of `serves`, its `seq` unlike any other's.
         """
         if self._num_fault_timers and self._timers[0][0] <= at_ps:  # faults that came while nobody was there
-            self._events.extend(self.advance_to(at_ps))
+            self._outbox.events.extend(self.advance_to(at_ps))
         sequence.arrival_ps = at_ps
         sequence.order = self._submitted = self._submitted + 2
         if not self._is_plain:
@@ -231,10 +231,11 @@ class SimulatedCluster:
             now, due, _, _, action, subject = heapq.heappop(timers)
             self._num_fault_timers -= due <= Due.FAULT_END
             action(subject, now)
-        if not self._events:
+        news = self._outbox.events
+        if not news:
             return []
-        events = self._events[:]
-        self._events.clear()
+        events = news[:]
+        news.clear()
         if len(replicas) > 1:
             events.sort(key=itemgetter(1))
         return events
@@ -244,14 +245,6 @@ class SimulatedCluster:
 
     def _ended(self, sequence: Sequence) -> None:
         self._jobs.on_ended(sequence)
-
-    def _emit_started(self, sequence: Sequence) -> None:
-        assert sequence.first_token_ps is not None
-        self._events.append((EventKind.STARTED, sequence.first_token_ps, sequence))
-
-    def _emit_ended(self, sequence: Sequence) -> None:
-        assert sequence.ended_ps is not None
-        self._events.append((EventKind.ENDED, sequence.ended_ps, sequence))
 
     # Looking at it
 

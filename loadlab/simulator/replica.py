@@ -11,14 +11,11 @@ boundaries a request, where a call costs as much as a line. Its judge is the slo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from heapq import heappop, heappush
 
 from loadlab.record.request import Cause
 from loadlab.simulator.batching import DECODING, ENDED, WAITING, Batcher
-from loadlab.simulator.decode_batch import ADMISSION_BITS, ADMISSION_MASK
 from loadlab.simulator.draws import lognormal_factor
-from loadlab.simulator.events import Event, EventKind
+from loadlab.simulator.events import Outbox
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.sharding import KvCapacity
 from loadlab.simulator.spec import Allocation, Batching, EngineLimits
@@ -32,51 +29,19 @@ WAKE_PS = 1  # an idle engine starts one picosecond after an arrival, so that si
 NOISE_TICKS = 64  # as many consecutive steps share a factor of step_noise_cv
 NOISE = 2  # what those draws are for: docs/simulator-model.md, Draws
 
-Emit = Callable[[Sequence], None]
-STARTED_EVENT, ENDED_EVENT = EventKind
-
 
 class Replica:
     """An engine, up or down; `ends[index]` says when the stretch under way ends, or when it is ready again: NEVER_PS while idle.
 
-    Each sequence that gets its first token, or is over, is appended to `events`; or told to `hooks`, one for either, if there are.
+    Each sequence that gets its first token, or is over, goes to `outbox`.
     """
 
     __slots__ = (
-        "_base_times",
-        "_ended",
-        "_ends",
-        "_events",
-        "_first_ps",
-        "_is_drained",
-        "_is_plain",
-        "_is_retiring",
-        "_is_special",
-        "_is_static",
-        "_is_unbounded",
-        "_leaving",
-        "_limits",
-        "_noise_cv",
-        "_prefill_tokens",
-        "_restart_ps",
-        "_safe_step_tokens",
-        "_seed",
-        "_slope_ps",
-        "_start_ps",
-        "_started",
-        "_steps",
-        "_times",
-        "batcher",
-        "capacity",
-        "holds_tokens",
-        "index",
-        "is_open",
-        "is_up",
-        "log",
-        "name",
-        "ooms",
-        "reported_kv_used_blocks",
-    )
+        "_base_times", "_ends", "_first_ps", "_is_drained", "_is_retiring", "_is_special", "_is_static", "_is_unbounded",
+        "_limits", "_noise_cv", "_outbox", "_prefill_tokens", "_restart_ps", "_safe_step_tokens", "_seed", "_slope_ps",
+        "_start_ps", "_steps", "_times", "batcher", "capacity", "holds_tokens", "index", "is_open", "is_up", "log", "name",
+        "ooms", "reported_kv_used_blocks",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -88,14 +53,13 @@ class Replica:
         capacity: KvCapacity,
         times: StepTimes,
         ends: list[int],
-        events: list[Event],
-        hooks: tuple[Emit, Emit] | None,
+        outbox: Outbox,
     ) -> None:
         self.name = name
         self.index = index
         self.capacity = capacity
         self.log = StretchLog(_timeline(capacity))
-        self.batcher = Batcher(limits, capacity, self.log.timeline)
+        self.batcher = Batcher(limits, capacity, self.log.timeline, outbox)
         self.is_up = True
         self.is_open = True  # up, and takes new sequences
         self._is_drained = self._is_retiring = False  # by a fault; by autoscaling
@@ -107,16 +71,13 @@ class Replica:
         self._times = self._base_times = times
         self._noise_cv = limits.step_noise_cv
         self._seed = seed
-        self._events = events
-        self._is_plain = hooks is None
-        self._started, self._ended = hooks or (self._tell_started, self._tell_ended)
+        self._outbox = outbox
         self._restart_ps = round(limits.restart_s * PS_PER_S)
         self._is_static = limits.batching is Batching.STATIC
         self._is_unbounded = capacity.num_blocks is None
         self._safe_step_tokens = capacity.safe_step_tokens()
         may_run_out = self._safe_step_tokens < (limits.max_batched_tokens or NEVER_PS)
         self._is_special = self._is_unbounded or self._is_static or self._noise_cv > 0 or may_run_out
-        self._leaving: list[Sequence] = []
         self._start_ps = self._steps = self._first_ps = self._slope_ps = self._prefill_tokens = 0
 
     @property
@@ -152,10 +113,10 @@ class Replica:
         else:
             if sequence.state is DECODING:
                 self._emit_until(sequence, at_ps)
-            self._leaving.append(sequence)
+            self.batcher.leaving.append(sequence)
         self._cut(at_ps)  # a running one frees its place; behind a waiting one the next may fit
         sequence.close(cause, at_ps)
-        self._ended(sequence)
+        self._outbox.ended(sequence)
 
     def set_times(self, times: StepTimes, at_ps: int) -> None:
         """Another speed, from the first step end strictly after `at_ps`."""
@@ -174,13 +135,12 @@ class Replica:
             sequence.admission = 0
             sequence.forget_blocks()
             sequence.close(cause, at_ps)
-            self._ended(sequence)
+            self._outbox.ended(sequence)
         steps = self._steps_done(at_ps)
         if steps:
             self._apply(steps)
-        self.batcher = Batcher(self._limits, self.capacity, self.log.timeline, dead.tick)
+        self.batcher = Batcher(self._limits, self.capacity, self.log.timeline, self._outbox, dead.tick)
         self.batcher.preemptions = dead.preemptions
-        self._leaving.clear()
         self._steps = self.reported_kv_used_blocks = 0
         self.stop(ready_ps if self.is_up else max(ready_ps, self._ends[self.index]))
 
@@ -201,14 +161,6 @@ class Replica:
 
     def _open_or_close(self) -> None:
         self.is_open = self.is_up and not self._is_drained and not self._is_retiring
-
-    def _tell_started(self, sequence: Sequence) -> None:
-        assert sequence.first_token_ps is not None
-        self._events.append((STARTED_EVENT, sequence.first_token_ps, sequence))
-
-    def _tell_ended(self, sequence: Sequence) -> None:
-        assert sequence.ended_ps is not None
-        self._events.append((ENDED_EVENT, sequence.ended_ps, sequence))
 
     def _apply(self, steps: int) -> None:
         """Lets `steps` steps of the stretch under way have happened, as run_until does at its end."""
@@ -277,13 +229,8 @@ class Replica:
         batcher, log, is_special = self.batcher, self.log, self._is_special
         decoding, pool, running, prefilling = batcher.decoding, batcher.pool, batcher.running, batcher.prefilling
         needs, block_size, num_blocks = decoding.needs, pool.block_size, pool.num_blocks
-        start_ps, steps, first_ps, slope_ps, prefill_tokens = (
-            self._start_ps,
-            self._steps,
-            self._first_ps,
-            self._slope_ps,
-            self._prefill_tokens,
-        )
+        start_ps, steps, prefill_tokens = self._start_ps, self._steps, self._prefill_tokens
+        first_ps, slope_ps = self._first_ps, self._slope_ps
         tick = batcher.tick
         while now <= limit_ps:
             if steps:
@@ -304,12 +251,12 @@ class Replica:
                 )  # fmt: skip
                 batcher.tick = tick = tick + steps
                 if prefill_tokens:
-                    self._complete_prefill(now)
-                if self._leaving:
-                    self._let_go()
+                    batcher.complete_prefill(now)
+                if batcher.leaving:
+                    batcher.let_go()
                 if decoding.next_end <= tick:
-                    self._finish_ended(now)
-                if is_special and batcher.padding and len(batcher.padding) == len(running):
+                    batcher.finish_ended(now)
+                if is_special and len(batcher.padding) == len(running):
                     batcher.clear_padding()
 
             # The next one begins: decodes take their blocks, then the prompt in progress goes on and the line moves up.
@@ -356,93 +303,9 @@ class Replica:
                 now += steps * first_ps + slope_ps * (steps * (steps - 1) // 2)
             else:
                 steps, now = 0, NEVER_PS
-        self._start_ps, self._steps, self._first_ps, self._slope_ps, self._prefill_tokens = (
-            start_ps,
-            steps,
-            first_ps,
-            slope_ps,
-            prefill_tokens,
-        )
+        self._start_ps, self._steps, self._prefill_tokens = start_ps, steps, prefill_tokens
+        self._first_ps, self._slope_ps = first_ps, slope_ps
         ends[index] = now
-
-    def _complete_prefill(self, now: int) -> None:
-        """After a step: whose prompt it completed decodes from here on, and has emitted a token."""
-        batcher = self.batcher
-        decoding, prefilling, tick = batcher.decoding, batcher.prefilling, batcher.tick
-        unfinished: Sequence | None = None
-        for sequence in prefilling:
-            computed = sequence.computed + sequence.chunk
-            generated, output_tokens = sequence.generated, sequence.output_tokens
-            if computed < sequence.prompt_tokens + generated:
-                sequence.computed = computed
-                unfinished = sequence
-                continue
-            sequence.first_tick = tick
-            sequence.end_tick = end_tick = tick + output_tokens - generated - 1
-            if decoding.counts_blocks:
-                sequence.phase = phase = (tick - computed) % decoding.block_size
-                decoding.needs[phase] += 1
-            decoding.size += 1
-            decoding.kv_tokens += computed
-            heappush(decoding.ends, end_tick << ADMISSION_BITS | sequence.admission)
-            if end_tick < decoding.next_end:
-                decoding.next_end = end_tick
-            if sequence.state is ENDED:  # its client left during the step
-                sequence.first_tick = 0
-                continue
-            sequence.state = DECODING
-            if sequence.first_token_ps is None and output_tokens:
-                sequence.first_token_ps = now
-                if self._is_plain:
-                    self._events.append((STARTED_EVENT, now, sequence))
-                else:
-                    self._started(sequence)
-        prefilling.clear()
-        if unfinished is not None:
-            prefilling.append(unfinished)
-
-    def _let_go(self) -> None:
-        """Takes out whoever was given up since the last boundary."""
-        for sequence in self._leaving:
-            self.batcher.retire(sequence)
-        self._leaving.clear()
-
-    def _finish_ended(self, now: int) -> None:
-        """Ends the sequences whose last token has come, the oldest admission first."""
-        batcher = self.batcher
-        decoding, running, tick = batcher.decoding, batcher.running, batcher.tick
-        ends, bound = decoding.ends, (tick + 1) << ADMISSION_BITS
-        while ends[0] < bound:
-            admission = heappop(ends) & ADMISSION_MASK
-            sequence = running.get(admission)
-            if sequence is None:
-                decoding.num_stale -= 1
-                continue
-            output_tokens = sequence.output_tokens
-            if output_tokens:
-                sequence.generated = output_tokens
-                sequence.last_token_ps = now
-            if self._is_static:
-                batcher.padding.append(sequence)
-            else:
-                del running[admission]
-                sequence.admission = 0
-                context = sequence.prompt_tokens + output_tokens - 1 + tick - sequence.end_tick
-                if decoding.counts_blocks:
-                    decoding.needs[sequence.phase] -= 1
-                decoding.size -= 1
-                decoding.kv_tokens -= context
-                batcher.give_back(sequence, context)
-            sequence.state = ENDED
-            sequence.ended_ps = now
-            if self._is_plain:
-                self._events.append((ENDED_EVENT, now, sequence))
-            else:
-                self._ended(sequence)
-        if decoding.num_stale:
-            decoding.find_next_end()
-        else:
-            decoding.next_end = ends[0] >> ADMISSION_BITS
 
     def _limited_steps(self, steps: int) -> int:
         """At most `steps` decode steps: fewer where memory runs out (none, if it has already) or the noise changes."""
