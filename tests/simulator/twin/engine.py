@@ -164,8 +164,7 @@ class Engine:
             self._remove(visit)
         self.leavers = []
         done = [visit for visit in self.running if visit.is_done and not visit.is_padding]
-        if "zero" in __import__("os").environ.get("H", "").split(","):
-            done.sort(key=lambda v: v.ends_after > 0)
+        done.sort(key=lambda visit: visit.ends_after > 0)  # who asked for no answer first, else in order of admission
         for visit in done:
             gone = True
             if self.limits.batching is Batching.STATIC:
