@@ -244,14 +244,15 @@ class Batcher:
                 if sequence.path and self._prefix_caching:
                     runs, hit_blocks = pool.match(sequence.path)
                     computed = min(hit_blocks, (target - 1) // size) * size  # at least one token is computed, to have logits
-                    available -= pool.unreferenced_blocks(runs)
+                    if runs:
+                        available -= pool.unreferenced_blocks(runs)
                 scheduled = target if target - computed <= budget else computed + budget
                 blocks = (target + size - 1) // size - hit_blocks if self._is_paged else self._reserved
                 if blocks > available:
                     break  # all of it must fit, not only its first chunk: else long prompts are let in to be preempted, again and again
                 if scheduled < target and self._is_paged:
                     blocks = max(0, (scheduled + size - 1) // size - hit_blocks)
-                if runs is not None:
+                if runs:
                     self._reuse(sequence, runs, hit_blocks, now_ps)
                 pool.free -= blocks
                 if pool.free < 0:

@@ -177,7 +177,7 @@ def prefix_path(pieces: Seq[Piece], answer: Piece | None, block_size: int) -> tu
     for content, length in pieces:
         key = hash((key, content, length)) & KEY_MASK
         tokens += length
-        if tokens // block_size > end:
-            end = tokens // block_size
-            path.append((key, end))
+        blocks = tokens // block_size
+        if blocks > end:
+            path.append((key, end := blocks))
     return tuple(path), None if answer is None else hash((key, *answer)) & KEY_MASK

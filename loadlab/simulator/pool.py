@@ -87,7 +87,7 @@ class Pool:
             case Router.RANDOM:
                 return eligible[mix64(self._seed, RANDOM, self._index, self._routed) % count]
             case Router.LEAST_OUTSTANDING:
-                return min(eligible, key=_load)
+                return _least_outstanding(eligible)
             case Router.POWER_OF_TWO if count == 1:
                 return eligible[0]
             case Router.POWER_OF_TWO:
@@ -111,22 +111,24 @@ def _load(replica: Replica) -> int:
     return replica.batcher.num_waiting + len(replica.batcher.running)
 
 
+def _least_outstanding(eligible: list[Replica]) -> Replica:
+    loads = [replica.batcher.num_waiting + len(replica.batcher.running) for replica in eligible]
+    return eligible[loads.index(min(loads))]
+
+
 def _longest_prefix(sequence: Sequence, eligible: list[Replica]) -> Replica:
-    """The replica that has most of the prompt cached; among equals the least loaded. Most replicas lack its first piece already."""
+    """The replica that has most of the prompt cached; among equals the least loaded."""
     path = sequence.path
     if not path:
-        return min(eligible, key=_load)
-    first_key, first_end = path[0]
-    has_more = len(path) > 1
-    best, best_blocks, best_load = eligible[0], -1, 0
-    for replica in eligible:
-        batcher = replica.batcher
-        run = batcher.pool.runs.get(first_key)
-        blocks = 0 if run is None else run.blocks
-        if has_more and blocks >= first_end:
-            _, blocks = batcher.pool.match(path)
-        if blocks >= best_blocks:
-            load = batcher.num_waiting + len(batcher.running)
-            if blocks > best_blocks or load < best_load:
-                best, best_blocks, best_load = replica, blocks, load
-    return best
+        return _least_outstanding(eligible)
+    key, end = path[0]
+    firsts = [replica.batcher.pool.runs.get(key) for replica in eligible]
+    if not any(firsts):  # most often nobody has as much as its first piece
+        return _least_outstanding(eligible)
+    covered = [0 if run is None else run.blocks for run in firsts]
+    if len(path) > 1:
+        covered = [
+            replica.batcher.pool.match(path)[1] if blocks >= end else blocks for blocks, replica in zip(covered, eligible, strict=True)
+        ]
+    most = max(covered)
+    return _least_outstanding([replica for blocks, replica in zip(covered, eligible, strict=True) if blocks == most])
