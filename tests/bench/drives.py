@@ -57,12 +57,15 @@ def h100s(replicas: int) -> SimulatedCluster:
 def drive(replicas: int, *, shares: bool) -> None:
     """100,000 requests at 12/s a replica through the public door: lognormal 800/200, quantiles of their gaps included.
 
-    `shares`: half of each prompt is one of 200 prefixes of that length.
+    `shares`: half of the prompt tokens are one of 200 prefixes, of a length of its own, with the other half behind it.
     """
     rng = np.random.default_rng(1)
     prompts, outputs = (np.maximum(2, np.rint(rng.lognormal(np.log(mean) - SIGMA**2 / 2, SIGMA, REQUESTS))) for mean in (800, 200))
     arrivals = np.rint(np.cumsum(rng.exponential(1 / (12 * replicas), REQUESTS)) * PS_PER_S).astype(np.int64)
     groups = rng.integers(0, 200, REQUESTS)
+    prefixes = prompts[:200].astype(np.int64) // 2
+    if shares:
+        prompts = prefixes[groups] + np.ceil(prompts / 2)
     plan = zip(*(column.astype(np.int64).tolist() for column in (arrivals, prompts, outputs, groups)), strict=True)
     cluster = h100s(replicas)
     ended: list[Sequence] = []
@@ -71,7 +74,7 @@ def drive(replicas: int, *, shares: bool) -> None:
         for kind, _, sequence in cluster.advance_to(at_ps):
             if kind is EventKind.ENDED:
                 ended.append(sequence)
-        prefix = ((group, prompt // 2),) if shares else ()
+        prefix = ((group, int(prefixes[group])),) if shares else ()
         cluster.submit(Sequence(seq=seq, model="m", prompt_tokens=prompt, output_tokens=output, prefix=prefix), at_ps)
         if len(ended) >= AT_ONCE:
             ended = write_down(cluster, ended)
