@@ -135,7 +135,7 @@ def ranks_by_sorting(codes: CodeArray, first: IntArray, last: IntArray, ranks: I
 
 
 def ranks_by_wavelets(codes: CodeArray, first: IntArray, last: IntArray, ranks: IntArray) -> IntArray:
-    """A wavelet matrix (The wavelet matrix, Information Systems 47, 2015): the codes, bit by bit from the highest, are split stably in those
+    """A wavelet matrix (Information Systems 47, 2015, 15-32): the codes, bit by bit from the highest, are split stably in those
     with 0 and those with 1; counts of zeros before each place lead every query down at once. O((n + q) log n).
     """
     lower = np.repeat(first[:, None], ranks.shape[1], axis=1)
