@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from loadlab.simulator.decode_batch import ADMISSION_BITS, ADMISSION_MASK, DecodeBatch
 from loadlab.simulator.events import ENDED as ENDED_EVENT
 from loadlab.simulator.events import STARTED, Outbox
-from loadlab.simulator.kv_cache import BlockPool, Run
+from loadlab.simulator.kv_cache import BlockPool, Run, prefix_path
 from loadlab.simulator.sequence import Sequence, State
 from loadlab.simulator.sharding import KvCapacity
 from loadlab.simulator.spec import Allocation, Batching, EngineLimits
@@ -201,6 +201,8 @@ class Batcher:
         sequence.forget_blocks()
         sequence.state = WAITING
         sequence.is_resident = False
+        if sequence.prefix and self._prefix_caching:  # what it could not share the first time it may find shared the next
+            sequence.path, sequence.answer_key = prefix_path(sequence.prefix, sequence.answer, self._block_size)
         sequence.preemptions += 1
         self.preemptions += 1
         self.has_preempted = True

@@ -155,7 +155,7 @@ class Jobs:
             return
         assert request.ended_ps is not None
         cause, end_ps = None, request.ended_ps + post_ps
-        if request.deadline_ps is not None and request.deadline_ps < end_ps:
+        if request.deadline_ps is not None and request.deadline_ps <= end_ps:  # at one time, giving up comes first
             cause, end_ps = Cause.DEADLINE, request.deadline_ps
         request.close(cause, end_ps)
         self._travel(end_ps, lambda ready, _: self._ended(ready), request)
