@@ -236,7 +236,7 @@ class SimulatedCluster:
             return []
         events = news[:]
         news.clear()
-        if len(replicas) > 1:
+        if len(replicas) > 1 and len(events) > 1:
             events.sort(key=itemgetter(1))
         return events
 

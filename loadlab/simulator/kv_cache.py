@@ -22,10 +22,10 @@ class Run:
 
     __slots__ = ("blocks", "key", "references")
 
-    def __init__(self, key: int) -> None:
+    def __init__(self, key: int, blocks: int = 0, references: int = 0) -> None:
         self.key = key
-        self.blocks = 0
-        self.references = 0
+        self.blocks = blocks
+        self.references = references
 
 
 class BlockPool:
@@ -124,12 +124,10 @@ class BlockPool:
         `run` is the caller's own partial run of that key, if it has one. Returns the run; None if another holds that key
         already, in which case the caller's blocks stay private.
         """
-        if run is None:
-            if key in self.runs:
-                return None
-            run = self.runs[key] = Run(key)
-            run.references = 1
-        run.blocks += blocks
+        if run is not None:
+            run.blocks += blocks
+        elif key not in self.runs:
+            run = self.runs[key] = Run(key, blocks, 1)
         return run
 
     def release(self, runs: Seq[Run], private_full: int, private_rest: int) -> None:
@@ -148,12 +146,13 @@ class BlockPool:
         if not self.unreferenced:
             self.free += blocks
             return
-        newest = next(reversed(self.unreferenced.values()))
-        if newest.key >= 0:
-            self._anonymous -= 1
-            newest = self.unreferenced[self._anonymous] = Run(self._anonymous)
-        newest.blocks += blocks
         self.cached += blocks
+        newest = next(reversed(self.unreferenced))
+        if newest < 0:
+            self.unreferenced[newest].blocks += blocks
+        else:
+            self._anonymous -= 1
+            self.unreferenced[self._anonymous] = Run(self._anonymous, blocks)
 
     def _retire(self, run: Run) -> None:
         if run.blocks:

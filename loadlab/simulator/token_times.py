@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
+from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -25,12 +26,19 @@ class TokenClock:
 
     def __init__(self, table: IntArray) -> None:
         """`table`: rows of a StretchLog, at least one; their ticks are contiguous."""
-        ticks, steps, start, first, slope = table[:, :KEPT].T
-        done = np.arange(int(steps.sum())) - np.repeat(np.cumsum(steps) - steps, steps)
-        first, slope = np.repeat(first, steps), np.repeat(slope, steps)
+        self._stretches = table[:, :KEPT].T
+        ticks, steps, _, first, slope = self._stretches
         self.first_tick = int(ticks[0])
-        self.step_ps: IntArray = first + slope * done  # of the step from each tick to the next
-        self._end_ps: IntArray = np.repeat(start, steps) + (done + 1) * first + slope * (done * (done + 1) // 2)
+        self._done = np.arange(int(steps.sum())) - np.repeat(np.cumsum(steps) - steps, steps)  # steps of the stretch before each
+        self.step_ps: IntArray = np.repeat(first, steps) + np.repeat(slope, steps) * self._done  # of the step from each tick to the next
+
+    @cached_property
+    def _end_ps(self) -> IntArray:
+        _, steps, start, first, slope = self._stretches
+        start, first, slope = (np.repeat(column, steps) for column in (start, first, slope))
+        done = self._done
+        ends: IntArray = start + (done + 1) * first + slope * (done * (done + 1) // 2)
+        return ends
 
     def times_ps(self, first: int, last: int) -> IntArray:
         """When the ticks from `first` to `last` were reached: each at the end of the step before it."""
@@ -85,17 +93,27 @@ def gap_quantiles_of_ended_ps(clocks: Clocks, sequences: Seq[Sequence], percents
 
 
 def _quantiles_of_spans(clocks: Clocks, replica: IntArray, first: IntArray, last: IntArray, percents: Seq[int]) -> IntArray:
-    """Of the gaps between the ticks from `first` to `last` of a replica each."""
+    """The same of single pieces, told as columns: of the gaps between the ticks from `first` to `last` of a replica each."""
     answer = np.full((len(first), len(percents)), -1, dtype=np.int64)
-    counts = last - first
-    for index, clock in enumerate(clocks):
-        mine = np.flatnonzero((replica == index) & (counts > 0))
-        if len(mine):
-            assert clock is not None
-            low, high = int(first[mine].min()), int(last[mine].max())
-            assert low > clock.first_tick, "the log was forgotten before its tokens were told"
-            gaps = clock.step_ps[low - clock.first_tick : high - clock.first_tick]
-            answer[mine] = order_statistics(gaps, first[mine] - low, last[mine] - low, _ranks(counts[mine], percents))
+    mine = np.flatnonzero(last > first)
+    if not len(mine):
+        return answer
+    parts, shift, length = (
+        [],
+        np.zeros(len(clocks), dtype=np.int64),
+        0,
+    )  # all replicas' gaps one behind the other, and from where each one's
+    for index in np.unique(replica[mine]).tolist():
+        clock, its = clocks[index], mine[replica[mine] == index]
+        low, high = int(first[its].min()), int(last[its].max())
+        assert clock is not None
+        assert low > clock.first_tick, "the log was forgotten before its tokens were told"
+        parts.append(clock.step_ps[low - clock.first_tick : high - clock.first_tick])
+        shift[index] = length - low
+        length += high - low
+    moved = shift[replica[mine]]
+    ranks = _ranks((last - first)[mine], percents)
+    answer[mine] = order_statistics(np.concatenate(parts), first[mine] + moved, last[mine] + moved, ranks)
     return answer
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -134,3 +135,11 @@ def test_the_timeline_accounts_for_every_token() -> None:
 def test_a_model_that_nobody_serves_is_refused_before_the_first_request() -> None:
     with pytest.raises(InputError, match="asks for model 'x', which cluster 'test' does not serve; it serves: m"):
         replay(plan_of(OPEN, model="x"))
+
+
+def test_counting_gives_the_outcomes_of_the_rows() -> None:
+    plan = plan_of(OPEN, timeout_s=12.0)
+    pool, limits = {"queue_limit": 3}, {"max_running": 2}
+    rows = replay(plan, limits=limits, pool=pool)
+    counted = SimulationEngine(make_cluster(limits=limits, pool=pool)).count(plan, lambda *_: None)
+    assert counted == Counter(record.outcome for record in rows.records)

@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from loadlab.simulator.token_times import TokenClock, gap_quantiles_ps, order_statistics
+from loadlab.simulator.settling import clocks_of, split_logged
+from loadlab.simulator.token_times import (
+    TokenClock,
+    gap_quantiles_of_ended_ps,
+    gap_quantiles_ps,
+    order_statistics,
+    ranks_by_sorting,
+    ranks_by_wavelets,
+)
 from tests.simulator.build import drive, make_cluster, request
 
 PS = 10**12
@@ -44,5 +52,30 @@ def test_order_statistics_of_ranges_are_those_of_sorting(data: st.DataObject, va
     first, last = np.array(spans).T
     ranks = np.stack([np.zeros_like(first), (last - first) // 2, last - first - 1], axis=1)
     found = order_statistics(values, first, last, ranks)
+    codes = np.argsort(np.argsort(values)).astype(np.int32)
+    assert ranks_by_sorting(codes, first, last, ranks).tolist() == ranks_by_wavelets(codes, first, last, ranks).tolist()
     for (a, b), row, got in zip(spans, ranks, found, strict=True):
         assert got.tolist() == np.sort(values[a:b])[row].tolist()
+
+
+def test_quantiles_read_from_sequences_are_those_of_their_pieces() -> None:
+    """One that was preempted, some that were not, one that left, one of a single token."""
+    cluster = make_cluster(kv_tokens=40, per_kv_token_s=0.01)
+    arrivals = [(0.1 * i, request(i, 8, 1 + i)) for i in range(15)]
+    done = drive(cluster, [*arrivals, (0.0, request(15, 8, 90, deadline_s=20.0))])
+    assert any(sequence.preemptions for sequence in done)
+    clocks = clocks_of(cluster.replicas)
+    expected = gap_quantiles_ps(clocks, [sequence.pieces for sequence in done], (50, 99))
+    assert gap_quantiles_of_ended_ps(clocks, done, (50, 99)).tolist() == expected.tolist()
+
+
+def test_who_leaves_in_mid_stretch_is_told_once_the_stretch_is_logged() -> None:
+    cluster = make_cluster()
+    stays, leaves = request(0, 4, 50), request(1, 4, 50, deadline_s=7.5)
+    for sequence in (stays, leaves):
+        cluster.submit(sequence, 0)
+    cluster.advance_to(int(7.6 * PS))
+    assert leaves.ended_ps == 7.5 * PS
+    assert split_logged(cluster.replicas, [leaves]) == ([], [leaves])
+    cluster.advance_to(9 * PS)
+    assert split_logged(cluster.replicas, [leaves]) == ([leaves], [])
