@@ -1,6 +1,13 @@
-"""Options of the test suite."""
+"""Options of the test suite. In CI the same examples are drawn each time, so that a change is judged, not chance; elsewhere new ones."""
+
+import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,7 +18,7 @@ from loadlab.simulator.draws import lognormal_factor
 from loadlab.simulator.events import Outbox
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.sharding import KvCapacity
-from loadlab.simulator.spec import Allocation, Batching, EngineLimits
+from loadlab.simulator.spec import Batching, EngineLimits
 from loadlab.simulator.step_time import StepTimes
 from loadlab.simulator.stretch_log import StretchLog
 from loadlab.simulator.timeline import OOM, Timeline
@@ -63,7 +63,7 @@ class Replica:
         self.is_up = True
         self.is_open = True  # up, and takes new sequences
         self._is_drained = self._is_retiring = False  # by a fault; by autoscaling
-        self.holds_tokens = _holds_tokens(limits, capacity)
+        self.holds_tokens = capacity.holds_tokens(limits.allocation)
         self.ooms = 0
         self._dead_until_ps = 0
         self.reported_kv_used_blocks = 0  # what routers know: see docs/simulator-model.md, Orchestrator
@@ -341,11 +341,3 @@ def _timeline(capacity: KvCapacity) -> Timeline:
     if capacity.num_blocks is None:
         return Timeline(capacity.memory_left_bytes / capacity.kv_bytes_per_token, None)
     return Timeline(capacity.num_blocks, capacity.block_size_tokens)
-
-
-def _holds_tokens(limits: EngineLimits, capacity: KvCapacity) -> int:
-    """KV tokens of the largest sequence that an empty replica can run."""
-    if capacity.num_blocks is None:
-        return NEVER_PS
-    tokens = capacity.num_blocks * capacity.block_size_tokens
-    return 0 if limits.allocation is Allocation.CONTIGUOUS and capacity.context_tokens > tokens else tokens

@@ -43,6 +43,13 @@ class KvCapacity:
         kv_bytes = kv_tokens * self.kv_bytes_per_token if self.num_blocks is None else 0.0
         return step_tokens * self.activation_bytes_per_token + kv_bytes > self.memory_left_bytes
 
+    def holds_tokens(self, allocation: Allocation) -> int:
+        """KV tokens of the largest sequence that an empty replica can run."""
+        if self.num_blocks is None:
+            return 2**60
+        tokens = self.num_blocks * self.block_size_tokens
+        return 0 if allocation is Allocation.CONTIGUOUS and self.context_tokens > tokens else tokens
+
     def safe_step_tokens(self) -> int:
         """Step tokens up to which memory cannot run out, whatever the KV."""
         if self.num_blocks is None:

@@ -14,7 +14,7 @@ from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.faults import DeadReplica, SlowGpu
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.spec import Allocation, Router
-from tests.simulator.build import drive, make_cluster, request
+from tests.simulator.build import drive, make_cluster, request, seconds
 
 WAKE_S = 1e-12
 
@@ -75,8 +75,15 @@ def test_with_a_fixed_assignment_a_slow_shard_changes_only_its_own_group(workloa
         assert before.replica == after.replica
         if before.replica == 0:
             assert (before.first_token_ps, before.ended_ps) == (after.first_token_ps, after.ended_ps)
-        else:
-            assert (after.ended_ps or 0) >= (before.ended_ps or 0)
+
+
+def test_a_request_alone_in_the_slow_group_takes_twice_as_long() -> None:
+    """Not a law for a group that is short of blocks: a slower step may spare a preemption, and some request ends sooner."""
+    fault = SlowGpu(pool="p", replica=1, speed=0.5, at_s=2.0, for_s=1000.0)
+    cluster = make_cluster(replicas=2, pool={"router": Router.ROUND_ROBIN}, faults=(fault,))
+    first, second = drive(cluster, [(5.0, request(0, 4, 10)), (5.0, request(1, 4, 10))])
+    assert (first.replica, second.replica) == (0, 1)
+    assert (seconds(first.ended_ps), seconds(second.ended_ps)) == (15.0, 25.0)
 
 
 @settings(deadline=None)
