@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -70,21 +71,25 @@ def build_table(records: Iterable[RequestRecord]) -> RequestTable:
 
 def table_of_chunks(chunks: Iterable[Sequence[Mapping[str, Any]]]) -> RequestTable:
     """The columns of rows as `RunDir.row_chunks` gives them; absent columns read as None. Never holds more than one chunk."""
-    seqs: list[IntArray] = []
-    codes: list[tuple[CodeArray, CodeArray]] = []
-    floats: dict[str, list[FloatArray]] = {name: [] for name in _FLOAT_COLUMNS}
+    seqs, outcomes, causes = array("q"), array("b"), array("b")
+    floats = {name: array("d") for name in _FLOAT_COLUMNS}
     for rows in chunks:
-        seqs.append(np.array([row["seq"] for row in rows], dtype=np.int64))
-        outcome = np.array([_OUTCOME_CODE[row["outcome"]] for row in rows], dtype=np.int8)
-        codes.append((outcome, np.array([_CAUSE_CODE[row.get("cause")] for row in rows], dtype=np.int8)))
-        for name, parts in floats.items():
-            parts.append(np.array([row.get(name) for row in rows], dtype=np.float64))
+        seqs.extend([row["seq"] for row in rows])
+        outcomes.extend([_OUTCOME_CODE[row["outcome"]] for row in rows])
+        causes.extend([_CAUSE_CODE[row.get("cause")] for row in rows])
+        for name, values in floats.items():
+            values.frombytes(np.array([row.get(name) for row in rows], dtype=np.float64).tobytes())  # None becomes NaN
     return RequestTable(
-        seq=np.concatenate([np.empty(0, np.int64), *seqs]),
-        outcome=np.concatenate([np.empty(0, np.int8), *(outcome for outcome, _ in codes)]),
-        cause=np.concatenate([np.empty(0, np.int8), *(cause for _, cause in codes)]),
-        **{name: np.concatenate([np.empty(0), *floats.pop(name)]) for name in _FLOAT_COLUMNS},  # never two copies of all
+        seq=_column(seqs, np.int64),
+        outcome=_column(outcomes, np.int8),
+        cause=_column(causes, np.int8),
+        **{name: _column(values, np.float64) for name, values in floats.items()},
     )
+
+
+def _column(values: array[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """The same memory as numpy sees it: a table of millions of rows is never there twice."""
+    return np.frombuffer(values, dtype=dtype) if values else np.empty(0, dtype=dtype)
 
 
 def _as_chunks(records: Iterator[RequestRecord]) -> Iterator[list[dict[str, Any]]]:

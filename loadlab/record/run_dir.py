@@ -141,6 +141,7 @@ class RunDir:
         seqs = np.frombuffer(self._seqs, dtype=np.int64) if self._seqs else np.empty(0, dtype=np.int64)
         if np.any(seqs[1:] < seqs[:-1]):
             _rewrite_sorted(path, seqs, np.frombuffer(self._sizes, dtype=np.int64))
+        self._seqs, self._sizes, self._is_indexed = array("q"), array("q"), False  # 16 bytes a row that nobody needs from here on
         finished = Status.INCOMPLETE if self._has_unknown else Status.COMPLETE
         self.manifest = self.manifest.with_status(Status.ABORTED if interrupted else finished)
         save_manifest(self.path, self.manifest)
