@@ -41,7 +41,7 @@ class StretchLog:
         return int(table[-1, 0] + table[-1, 1]) if len(table) else -1
 
     def newest(self, after_tick: int) -> list[list[int]]:
-        """The KEPT columns of stretches that reached a tick behind `after_tick`, in order; of those in `values`, which is all since `table`."""
+        """The KEPT columns of stretches in `values` that reached a tick behind `after_tick`, in order."""
         found: list[list[int]] = []
         for end in range(len(self.values), 0, -len(COLUMNS)):
             stretch = self.values[end - len(COLUMNS) : end - len(COLUMNS) + KEPT]
