@@ -114,7 +114,7 @@ class RequestRecord:
     image_tokens: int | None = None
     cached_prompt_tokens: int | None = None  # of the prompt, read from the KV cache
     output_tokens: int | None = None  # received, also when the request then failed
-    tokens_estimated: bool = False  # the server did not say; counted from chunks
+    tokens_estimated: bool = False  # the server did not say; counted from the text that came
     outcome: Outcome
     cause: Cause | None = None
     http_status: int | None = None
