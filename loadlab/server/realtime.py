@@ -104,8 +104,8 @@ class RealTime:
     def inject(self, fault: Fault) -> None:
         """A fault to come; what of it lies in the past happens now."""
         self._look(self.now_ps)
-        self.cluster.inject(fault)
-        self._look(self.now_ps)
+        self.cluster.inject(fault, self._now_ps)
+        self._look(self._now_ps)
         self._plan_next()
 
     # Waking up

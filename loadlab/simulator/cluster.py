@@ -97,10 +97,10 @@ class SimulatedCluster:
         for fault in spec.faults:
             self._plan_fault(fault)
 
-    def _plan_fault(self, fault: Fault) -> None:
+    def _plan_fault(self, fault: Fault, not_before_ps: int = 0) -> None:
         for is_begin, at_ps, action in self._effects.actions(fault):
             due = Due.FAULT_BEGIN if is_begin else Due.FAULT_END
-            heapq.heappush(self._timers, (at_ps, due, self._num_faults, self._next(), action, None))
+            heapq.heappush(self._timers, (max(at_ps, not_before_ps), due, self._num_faults, self._next(), action, None))
             self._num_fault_timers += 1
         self._num_faults += 1
 
@@ -203,13 +203,13 @@ class SimulatedCluster:
         else:
             self._jobs.give_up(sequence, lambda running: self._leave(running, cause, at_ps), cause, at_ps)
 
-    def inject(self, fault: Fault) -> None:
-        """One more fault, as if the cluster's file had named it; what of it lies in the past happens with the next event.
+    def inject(self, fault: Fault, at_ps: int) -> None:
+        """One more fault, as if the cluster's file had named it; `at_ps` is now: what of it lies before happens now.
 
         Raises ValueError unless its pool, replica, GPU and region exist.
         """
         check_faults((fault,), self.spec.sizes, tuple(self.spec.regions))
-        self._plan_fault(fault)
+        self._plan_fault(fault, at_ps)
 
     def _miss_deadline(self, sequence: Sequence, now: int) -> None:
         self.give_up(sequence, Cause.DEADLINE, now)

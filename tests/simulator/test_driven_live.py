@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from loadlab.record.request import Cause
-from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.faults import DeadReplica, OutOfMemory, SlowGpu
 from loadlab.units import PS_PER_S
 from tests.simulator.build import drive, make_cluster, request, seconds
@@ -38,17 +37,18 @@ def test_an_injected_fault_is_as_one_of_the_file() -> None:
     fault = DeadReplica(pool="p", at_s=2.5, for_s=3.0)
     planned = drive(make_cluster(faults=(fault,)), [(0.0, request(0, 4, 60)), (7.0, request(1, 4, 2))])
     cluster = make_cluster()
-    cluster.inject(fault)
+    cluster.inject(fault, 0)
     injected = drive(cluster, [(0.0, request(0, 4, 60)), (7.0, request(1, 4, 2))])
     assert [(s.cause, s.ended_ps, s.generated) for s in injected] == [(s.cause, s.ended_ps, s.generated) for s in planned]
     with pytest.raises(ValueError, match="replica = 9 must be below 1"):
-        cluster.inject(DeadReplica(pool="p", replica=9, at_s=0, for_s=1))
+        cluster.inject(DeadReplica(pool="p", replica=9, at_s=0, for_s=1), 0)
 
 
-def test_a_fault_of_the_past_happens_with_the_next_event() -> None:
-    cluster: SimulatedCluster = make_cluster()
+def test_what_was_told_of_the_past_stays() -> None:
+    """A fault that began before it was injected changes nothing that has happened: the step under way ends as it began."""
+    cluster = make_cluster()
     cluster.submit(request(0, 4, 60), 0)
     cluster.advance_to(int(2.5 * PS_PER_S))
-    cluster.inject(SlowGpu(pool="p", speed=0.5, at_s=1.0, for_s=100.0))
+    cluster.inject(SlowGpu(pool="p", speed=0.5, at_s=1.0, for_s=100.0), int(2.5 * PS_PER_S))
     cluster.advance_to(int(2.5 * PS_PER_S))
-    assert cluster.next_event_ps() == 3 * PS_PER_S + 1  # the stretch is cut at its next step end
+    assert cluster.next_event_ps() == 3 * PS_PER_S + 1
