@@ -55,7 +55,7 @@ Answer = Callable[[Request], None]  # answers through `request.connection`, at o
 
 
 class Connection(asyncio.Protocol):
-    """A client. `respond` or `begin_stream` .. `end_stream` answer the request that was handed to `answer`.
+    """A client. `respond`, or `stream_head` .. `end_stream`, answers the request that was handed to `answer`.
 
     `on_gone`, where the answering side sets it, is called once if the client leaves before its answer is complete.
     """
@@ -218,15 +218,14 @@ class Connection(asyncio.Protocol):
         """HTTP/1.0 knows no chunks."""
         return self._http_version == "1.1"
 
-    def begin_stream(self, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """Status and headers of a stream of events; its chunks go to `transport.write`, framed (`framed`)."""
-        if not self.is_closed:
-            self.transport.write(self._head(200, (*headers, (b"transfer-encoding", b"chunked")), EVENTS))
+    def stream_head(self, headers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+        """Status and headers of a stream of events: the first that goes to `transport.write`; then its chunks, `framed`."""
+        return self._head(200, (*headers, (b"transfer-encoding", b"chunked")), EVENTS)
 
-    def end_stream(self) -> None:
-        """The stream is complete."""
+    def end_stream(self, chunks: bytes) -> None:
+        """The stream is complete with these."""
         if not self.is_closed:
-            self.transport.write(_LAST_CHUNK)
+            self.transport.write(chunks + _LAST_CHUNK)
             self._complete()
 
     def cut(self) -> None:

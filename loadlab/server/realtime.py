@@ -22,7 +22,7 @@ from loadlab.units import PS_PER_S
 
 EARLY_S = 0.0005  # a timer of the loop counts milliseconds: what is due within half of one is due
 LONGEST_SLEEP_S = 3600.0
-LAST_S = 50 * 86400  # the simulator counts to 53 days
+CLOCK_EVERY = 32  # streams written between two looks at the clock
 
 
 class Client(Protocol):
@@ -52,7 +52,7 @@ class RealTime:
         self._timer: asyncio.TimerHandle | None = None
         self._due_ps = NEVER_PS
         self._is_looking = False
-        self._told: dict[int, int] = {}  # tokens of this pass by when they came, until their bytes are with the system
+        self._told: dict[int, int] = {}  # tokens told since the last look at the clock, by when they came
         self._loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
@@ -142,19 +142,20 @@ class RealTime:
         self._now_ps, self._is_looking = at_ps, True
         tokens, events = self._live.advance_to(at_ps)
         if tokens:
-            if not self._told:
-                self._loop.call_soon(self._written)
             clients, told = self._clients, self._told
-            for sequence, times in tokens:
+            for i, (sequence, times) in enumerate(tokens, 1):
                 clients[sequence].on_tokens(sequence, len(times))
                 told[times[0]] = told.get(times[0], 0) + len(times)
+                if i % CLOCK_EVERY == 0:
+                    self._note_lateness()
+            self._note_lateness()
         for kind, _, sequence in events:
             if kind is EventKind.ENDED:
                 self._clients.pop(sequence).on_end(sequence)
         self._is_looking = False
 
-    def _written(self) -> None:
-        """One turn of the loop later the bytes are with the system: so late were they."""
+    def _note_lateness(self) -> None:
+        """The bytes of what was told are with the system, or wait for a client that does not read: so late were they."""
         now_ps = (monotonic() - self._start_s) * self._ps_per_wall_s
         for came_ps, count in self._told.items():
             self.lateness.add((now_ps - came_ps) / self._ps_per_wall_s, count)

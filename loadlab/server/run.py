@@ -18,6 +18,7 @@ from loadlab.server.service import Service
 from loadlab.server.serving import Server
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.files import load_cluster
+from loadlab.units import format_duration
 
 Say = Callable[[str], None]
 
@@ -84,3 +85,6 @@ async def _serve(options: Options, cluster: SimulatedCluster, say: Say, warn: Sa
     cut = await server.stop()
     if cut:
         warn(f"{cut} requests were cut off")
+    late = real_time.lateness
+    middle, high = (format_duration(late.quantile_s(share)) for share in (0.5, 0.99))
+    say(f"served {service.done:,} requests, {late.count:,} tokens, written p50 {middle}, p99 {high} after they came")

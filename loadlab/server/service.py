@@ -31,6 +31,7 @@ class Service:
         self.limits = limits
         self.started_s = int(time.time())
         self.watchers: list[OnDone] = []
+        self.done = 0  # requests that are over
         self.exchanges: set[str] = set()  # ids of requests under way
         self._cluster = real_time.cluster
         self._law = law
@@ -110,5 +111,6 @@ class Service:
 
     def _on_done(self, exchange: Exchange) -> None:
         self.exchanges.discard(exchange.id)
+        self.done += 1
         for watch in self.watchers:
             watch(exchange)
