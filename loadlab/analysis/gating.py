@@ -83,7 +83,11 @@ def parse_margin(text: str) -> Margin:
         raise ValueError(f"{quoted(text)} is not a margin such as ttft.p99=5%, success_rate=1pt or oom.count=0")
     metric = parse_metric(name)
     try:
-        allowed = parse_count(amount) if metric.unit is Unit.NUMBER else parse_share(amount.strip().removesuffix("pt").strip() + "%" * amount.strip().endswith("pt"))
+        allowed = (
+            parse_count(amount)
+            if metric.unit is Unit.NUMBER
+            else parse_share(amount.strip().removesuffix("pt").strip() + "%" * amount.strip().endswith("pt"))
+        )
     except ValueError as error:
         raise ValueError(f"{quoted(text)}: {error}") from None
     if allowed < 0 or (is_relative(metric) and not is_worse_when_higher(metric) and allowed >= 1):

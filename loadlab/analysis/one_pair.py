@@ -39,7 +39,7 @@ def compare_one_pair(
     """The comparison of one run with another of an equal plan. Bounds are those of the pair, by sectioning: never of the targets."""
     (base_numbers, base_rows), (candidate_numbers, candidate_rows) = base, candidate
     a, b = aligned(base_rows, candidate_rows)
-    differences = [_difference(metric, base_numbers, candidate_numbers, a, b, slos) for metric in metrics]
+    differences = [within_one_pair(metric, base_numbers, candidate_numbers, a, b, slos) for metric in metrics]
     return Comparison(
         design=Design.ONE_PAIR,
         base=(base_numbers,),
@@ -64,7 +64,10 @@ def sectioned(whole: float, parts: FloatArray) -> Student:
     return Student(centre=whole, se=math.sqrt(float(np.mean((parts - whole) ** 2)) / (b - 1)), df=b - 1)
 
 
-def _difference(metric: Metric, base: RunNumbers, candidate: RunNumbers, a: RequestTable, b: RequestTable, slos: Slos | None) -> Difference:
+def within_one_pair(
+    metric: Metric, base: RunNumbers, candidate: RunNumbers, a: RequestTable, b: RequestTable, slos: Slos | None
+) -> Difference:
+    """One metric of two runs, from their aligned rows `a` and `b`; without bounds where sections would be too short."""
     ours, theirs = base.readings[str(metric)], candidate.readings[str(metric)]
     shown = Difference(metric=metric, base=ours.smoothed, candidate=theirs.smoothed)
     x, y = scaled(metric, ours.smoothed), scaled(metric, theirs.smoothed)

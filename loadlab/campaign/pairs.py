@@ -32,19 +32,14 @@ class PairedRuns:
     candidate: tuple[RunDir, ...]
 
 
-def prepare_pairs(
-    scenario: Scenario, base: Path | None, candidate: Path, seeds: Sequence[int]
-) -> list[tuple[str, int, Trial]]:
+def prepare_pairs(scenario: Scenario, base: Path | None, candidate: Path, seeds: Sequence[int]) -> list[tuple[str, int, Trial]]:
     """Every run in the order in which it shall be made: (side, number of the pair from 1, trial). Touches nothing.
 
     `base` None: only candidates, for a baseline that was saved. Raises InputError as `prepare` does.
     """
     targets = {side: target for side, target in ((BASE, base), (CANDIDATE, candidate)) if target is not None}
-    trials = []
-    for number, seed in enumerate(seeds, 1):
-        for side in sorted(targets, reverse=number % 2 == 0):
-            trials.append((side, number, prepare(scenario, targets[side], seed, target_seed(seed, number, side))))
-    return trials
+    order = [(side, number, seed) for number, seed in enumerate(seeds, 1) for side in sorted(targets, reverse=number % 2 == 0)]
+    return [(side, number, prepare(scenario, targets[side], seed, target_seed(seed, number, side))) for side, number, seed in order]
 
 
 def target_seed(seed: int, number: int, side: str) -> int:
