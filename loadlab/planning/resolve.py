@@ -8,7 +8,7 @@ from typing import assert_never
 
 from loadlab.errors import InputError
 from loadlab.planning.hosting import Against, Hosting, Owned, Rented
-from loadlab.planning.inputs import Inputs, Terms
+from loadlab.planning.inputs import Inputs, Terms, blended_usd_per_million
 from loadlab.planning.prices import Api, Power, PriceBook, Purchase, Rent, Sourced, Staff
 from loadlab.schema import shown
 
@@ -35,7 +35,7 @@ def resolve(case: Hosting, book: PriceBook | None, against: Against, source: str
         output_share=case.traffic.output_share,
         cached_share=case.traffic.cached_share,
         batch_share=case.traffic.batch_share,
-        **api_prices(against, shelf),
+        **_api_prices(against, shelf),
     )
     terms = Terms(gpus_per_replica=case.replica.gpus, spare_replicas=case.operation.spare_replicas, one_off_usd=case.overhead.one_off_usd)
     match case.hardware:
@@ -69,7 +69,24 @@ class _Shelf:
             raise InputError(f"= {shown(name)} is the price of a {priced}, and the replica is of {wanted}", source=self.source, key=key)
 
 
-def api_prices(against: Against, shelf: _Shelf) -> dict[str, float]:
+def api_usd_per_million(
+    against: Against, book: PriceBook | None, output_share: float, cached_share: float, batch_share: float, source: str
+) -> float:
+    """The blended price of an API for a mix of tokens. Raises InputError where the book lacks it."""
+    prices = _api_prices(against, _Shelf(book, source))
+    inputs = Inputs(
+        tokens_per_s=1.0,
+        peak_to_average=1.0,
+        target_utilisation_share=1.0,
+        output_share=output_share,
+        cached_share=cached_share,
+        batch_share=batch_share,
+        **prices,
+    )
+    return float(blended_usd_per_million(inputs))
+
+
+def _api_prices(against: Against, shelf: _Shelf) -> dict[str, float]:
     """The four fields of Inputs that an API decides."""
     if against.api is None:
         assert against.per_million_usd is not None
