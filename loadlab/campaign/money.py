@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,10 @@ class Case:
     source: str
 
 
-def load_case(capacity: Path, hosting: Path | None, prices: Path | None, changes: Mapping[str, str]) -> Case:
+def load_case(capacity: Path, hosting: Path | None, prices: Path | None, changes: Mapping[str, Any]) -> Case:
     """The case of a hosting file; or of a run directory, whose throughput takes the place of the hosting file's capacity.
 
-    `changes` are dotted keys of the file and their values as text. Raises InputError.
+    `changes` are dotted keys of the file and their values, as text or number; None takes one out. Raises InputError.
     """
     is_run = capacity.is_dir()
     if is_run and hosting is None:
@@ -65,7 +65,7 @@ def load_book(named: Path | None, given: Path | None, file: Path) -> PriceBook |
     return None if named is None else load_price_book(file.parent / named)
 
 
-def _changed(case: Hosting, changes: Mapping[str, str], source: str) -> Hosting:
+def _changed(case: Hosting, changes: Mapping[str, Any], source: str) -> Hosting:
     if not changes:
         return case
     table = as_table(case)
@@ -76,7 +76,10 @@ def _changed(case: Hosting, changes: Mapping[str, str], source: str) -> Hosting:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise InputError(f"{shown(key)}: {shown(parent)} is not a table", key="--set")
-        place[last] = _value(text)
+        if text is None:
+            place.pop(last, None)
+        else:
+            place[last] = _value(text) if isinstance(text, str) else text
     return read_table(Hosting, table, f"{source} with --set")
 
 
@@ -112,11 +115,9 @@ def capacity_of_run(path: Path) -> Capacity:
     return Capacity(tokens_per_s=sum(served) / replicas, source=source)
 
 
-def compare(case: Case, apis: Sequence[str], today: datetime.date, seed: int) -> list[BreakEven]:
-    """The case against each API of `apis`, names of the price book; without any, against those that the file names."""
-    hosting = case.hosting
-    if apis:
-        hosting = replace(hosting, against={name: Against(api=name) for name in apis})
+def compare(case: Case, apis: Mapping[str, Against], today: datetime.date, seed: int) -> list[BreakEven]:
+    """The case against each API of `apis`; without any, against those that the file names."""
+    hosting = replace(case.hosting, against=dict(apis)) if apis else case.hosting
     return [break_even(hosting, case.book, name, today, seed=seed, source=case.source) for name in hosting.against]
 
 

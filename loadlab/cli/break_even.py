@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from loadlab.errors import InputError
+from loadlab.planning.hosting import Against
 from loadlab.schema import shown
 
 if TYPE_CHECKING:
@@ -40,7 +42,14 @@ def break_even(
     against: Annotated[
         list[str] | None, typer.Option(help="API of the price book to compare with; may be repeated.", show_default=False)
     ] = None,
+    api_price: Annotated[
+        float | None, typer.Option(help="Or a blended API price, USD per million tokens, in place of --against.", min=0, show_default=False)
+    ] = None,
     volume: Annotated[str | None, typer.Option(help='Tokens a day, input and output, such as "30M".', show_default=False)] = None,
+    staff: Annotated[float | None, typer.Option(help="Staff, USD a month, in place of the file's.", min=0, show_default=False)] = None,
+    utilisation: Annotated[
+        str | None, typer.Option(help='Target utilisation at the peak, such as "80%", in place of the file\'s.', show_default=False)
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,21 +69,46 @@ def break_even(
     from loadlab.cli.screen import Screen
 
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
+    changes = _changes(set_ or [], {"traffic.tokens_per_day": volume, "operation.target_utilisation_share": utilisation}, staff)
     if tiers is not None:
-        _refuse(
-            {"--capacity": capacity, "--hosting": hosting, "--against": against, "--set": set_},
-            "belongs to one hosting case, not to --tiers",
-        )
-        summary = _route(tiers, prices, volume, screen)
+        own_flags = {"--capacity": capacity, "--hosting": hosting, "--against": against, "--api-price": api_price, "--set": set_}
+        _refuse(own_flags | {"--staff": staff, "--utilisation": utilisation}, "belongs to one hosting case, not to --tiers")
+        summary = _route(tiers, prices, volume, out, screen)
     elif capacity is None:
         raise InputError("is missing: name a hosting file or a run directory, or use --tiers FILE", key="--capacity")
     else:
-        changes = _changes(set_ or [], volume)
-        summary = _compare(capacity, hosting, prices, changes, against or [], seed, screen)
-    if out is not None:
-        _save(summary, out, screen)
+        apis = _apis(against or [], api_price)
+        summary = _compare(_Files(capacity=capacity, hosting=hosting, prices=prices, set_=set_ or []), changes, apis, seed, out, screen)
     if as_json:
         _print_json(summary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """What the command reads, so that it can say itself again."""
+
+    capacity: Path
+    hosting: Path | None
+    prices: Path | None
+    set_: list[str]
+
+    def command(self) -> str:
+        """The command without what sliders set."""
+        words = ["loadlab", "break-even", "--capacity", str(self.capacity)]
+        for flag, path in (("--hosting", self.hosting), ("--prices", self.prices)):
+            words += [] if path is None else [flag, str(path)]
+        for pair in self.set_:
+            words += ["--set", pair]
+        return shlex.join(words)
+
+
+def _apis(names: list[str], price_usd: float | None) -> dict[str, Against]:
+    """The APIs of the command line by the names that tables show; none: those of the file."""
+    if names and price_usd is not None:
+        raise InputError("cannot stand beside --against: it is a price in place of one", key="--api-price")
+    if price_usd is not None:
+        return {f"an API at ${price_usd:g}": Against(per_million_usd=price_usd, source="--api-price")}
+    return {name: Against(api=name) for name in names}
 
 
 def _refuse(flags: dict[str, Any], why: str) -> None:
@@ -83,57 +117,64 @@ def _refuse(flags: dict[str, Any], why: str) -> None:
             raise InputError(why, key=flag)
 
 
-def _changes(pairs: list[str], volume: str | None) -> dict[str, str]:
-    """KEY=VALUE texts as a table; a volume is one of them."""
-    changes = {}
+def _changes(pairs: list[str], texts: dict[str, str | None], staff_usd: float | None) -> dict[str, Any]:
+    """KEY=VALUE texts and flags as dotted keys of the hosting file."""
+    changes: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip() or not value.strip():
             raise InputError(f"= {shown(pair)} must be KEY=VALUE, such as operation.spare_replicas=2", key="--set")
         changes[key.strip()] = value.strip()
-    return changes if volume is None else changes | {"traffic.tokens_per_day": volume}
+    changes |= {key: text for key, text in texts.items() if text is not None}
+    if staff_usd is not None:
+        changes |= {"overhead.staff_usd_per_month": staff_usd, "overhead.staff_fte": 0.0, "overhead.staff": None}
+    return changes
 
 
-def _compare(
-    capacity: Path, hosting: Path | None, prices: Path | None, changes: dict[str, str], apis: list[str], seed: int, screen: Screen
-) -> Json:
+def _compare(files: _Files, changes: dict[str, Any], apis: dict[str, Against], seed: int, out: Path | None, screen: Screen) -> Json:
     import datetime
 
     from loadlab.campaign.money import compare, load_case
     from loadlab.record.manifest import load_versions
     from loadlab.report.break_even import print_break_even, summarise_break_even
 
-    case = load_case(capacity, hosting, prices, changes)
+    case = load_case(files.capacity, files.hosting, files.prices, changes)
     found = compare(case, apis, datetime.datetime.now(datetime.UTC).date(), seed)
     print_break_even(case.hosting, found, screen.tables)
-    return summarise_break_even(case.hosting, found, load_versions(), command_line())
+    flags = {name: f"--against {shlex.quote(name)}" if one.api else f"--api-price {one.per_million_usd:g}" for name, one in apis.items()}
+    summary = summarise_break_even(case.hosting, found, load_versions(), command_line(), flags)
+    if out is not None:
+        from loadlab.report.money_files import save_break_even_report
+
+        with screen.busy("drawing the figures"):
+            page = save_break_even_report(summary, out, files.command())
+        screen.say(f"report: {page}")
+    return summary
 
 
-def _route(tiers: Path, prices: Path | None, volume: str | None, screen: Screen) -> Json:
+def _route(tiers: Path, prices: Path | None, volume: str | None, out: Path | None, screen: Screen) -> Json:
     from loadlab.campaign.money import route
     from loadlab.record.manifest import load_versions
     from loadlab.report.routing import print_routed, summarise_routed
     from loadlab.units import parse_count
 
     try:
-        routed = route(tiers, prices, None if volume is None else parse_count(volume))
+        tokens_per_day = None if volume is None else parse_count(volume)
     except ValueError as error:
         raise InputError(f"= {error}", key="--volume") from None
+    routed = route(tiers, prices, tokens_per_day)
     print_routed(routed.mix, routed.bills, routed.all_expert, routed.premium_loss_usd, screen.tables)
-    return summarise_routed(routed.mix, routed.bills, routed.all_expert, routed.premium_loss_usd, load_versions(), command_line())
+    summary = summarise_routed(routed.mix, routed.bills, routed.all_expert, routed.premium_loss_usd, load_versions(), command_line())
+    if out is not None:
+        from loadlab.report.money_files import save_json
+
+        screen.say(f"result: {save_json(summary, out, 'routing.json')}")
+    return summary
 
 
 def command_line() -> str:
     """The command as one could type it again."""
     return shlex.join(["loadlab", *sys.argv[1:]])
-
-
-def _save(summary: Json, out: Path, screen: Screen) -> None:
-    from loadlab.report.money_files import save_money_report
-
-    with screen.busy("drawing the figures"):
-        page = save_money_report(summary, out)
-    screen.say(f"report: {page}")
 
 
 def _print_json(summary: Json) -> None:

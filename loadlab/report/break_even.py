@@ -14,7 +14,7 @@ from rich.table import Table
 from loadlab.planning.break_even import NPV_DISCOUNT_SHARE, NPV_MONTHS, BreakEven
 from loadlab.planning.curves import Crossings
 from loadlab.planning.hosting import Hosting
-from loadlab.planning.inputs import VARIABLE
+from loadlab.planning.inputs import VARIABLE, own_curve
 from loadlab.planning.uncertainty import VARY_BY, Swing
 from loadlab.report.text import clean_text
 from loadlab.schema import as_table
@@ -43,8 +43,13 @@ INPUT_WORDS: Mapping[str, str] = {
 }
 
 
-def summarise_break_even(case: Hosting, found: Sequence[BreakEven], versions: Mapping[str, str], command: str) -> Json:
-    """The JSON of a case: the case as read, and a comparison per API. Volumes in tokens a day, money in USD a month."""
+def summarise_break_even(
+    case: Hosting, found: Sequence[BreakEven], versions: Mapping[str, str], command: str, flags: Mapping[str, str]
+) -> Json:
+    """The JSON of a case: the case as read, and a comparison per API. Volumes in tokens a day, money in USD a month.
+
+    `flags`: what on the command line chose an API, by its name; nothing where the file names it.
+    """
     return {
         "schema": SCHEMA,
         "name": case.name,
@@ -52,7 +57,7 @@ def summarise_break_even(case: Hosting, found: Sequence[BreakEven], versions: Ma
         "assumptions": list(case.assumptions),
         "case": as_table(case),
         "capacity_source": case.capacity.source,
-        "comparisons": [_comparison(one) for one in found],
+        "comparisons": [_comparison(one, flags.get(one.api_name, "")) for one in found],
         "versions": dict(versions),
         "command": command,
     }
@@ -63,13 +68,19 @@ def dump_json(summary: Json) -> bytes:
     return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _comparison(found: BreakEven) -> Json:
-    draws = found.draws
+def _comparison(found: BreakEven, flag: str) -> Json:
+    draws, own = found.draws, own_curve(found.inputs, found.terms)
     return {
         "against": found.api_name,
+        "flag": flag,
         "api_usd_per_million": found.api_usd_per_million,
         "marginal_usd_per_million": found.marginal_usd_per_million,
         "replica_tokens_per_day": found.replica_tokens_per_day,
+        "own_curve": {
+            "replica_usd_per_month": float(own.replica_usd_per_month),
+            "fixed_usd_per_month": float(own.fixed_usd_per_month),
+            "spare_replicas": own.spare_replicas,
+        },
         "gpus_per_replica": found.terms.gpus_per_replica,
         "inputs": {name: float(getattr(found.inputs, name)) for name in VARIABLE},
         "terms": asdict(found.terms) | {"annuity_per_usd": found.terms.annuity_per_usd},
