@@ -80,7 +80,7 @@ def break_even(
         apis = _apis(against or [], api_price)
         summary = _compare(_Files(capacity=capacity, hosting=hosting, prices=prices, set_=set_ or []), changes, apis, seed, out, screen)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +177,8 @@ def command_line() -> str:
     return shlex.join(["loadlab", *sys.argv[1:]])
 
 
-def _print_json(summary: Json) -> None:
+def print_json(summary: Json) -> None:
+    """The bytes of a result on stdout."""
     from loadlab.report.break_even import dump_json
 
     sys.stdout.buffer.write(dump_json(summary))

@@ -63,7 +63,7 @@ def draw_cost_curve(comparison: Json, name: str) -> str:
         _mark_crossings(axes, comparison["crossings"], volumes, api)
         at = comparison["at_volume"]["tokens_per_day"]
         axes.axvline(at, color=BLACK, linestyle=":", linewidth=1.0)
-        axes.text(at, 0.99, f" yours: {tokens_text(at)}", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+        axes.text(at, 0.06, f" yours: {tokens_text(at)}", transform=axes.get_xaxis_transform(), va="bottom", fontsize=8)
         axes.set_xlim(volumes[0], volumes[-1])
         axes.set_xlabel("tokens a day, input and output")
         axes.set_ylabel("USD a month")
@@ -72,7 +72,7 @@ def draw_cost_curve(comparison: Json, name: str) -> str:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: usd_text(y).replace(".00", "")))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left")
         figure.subplots_adjust(left=0.12, right=0.98, top=0.97, bottom=0.12)
         return as_svg(figure, f"cost a month against tokens a day, {name} against {comparison['against']}: {comparison['verdict']}")
 
@@ -102,7 +102,7 @@ def draw_tornado(comparison: Json, name: str, rows: int = 8) -> str:
     at = comparison["at_volume"]
     point = at["api_usd_per_month"] - at["own_usd_per_month"]
     with mpl.rc_context(RC | {"svg.hashsalt": f"tornado {name} {comparison['against']}"}):
-        figure = Figure(figsize=(8.4, 0.9 + 0.38 * len(swings)))
+        figure = Figure(figsize=(8.4, 1.1 + 0.38 * len(swings)))
         axes = figure.subplots()
         for row, swing in enumerate(swings):
             for end, colour in (("low", BLUE), ("high", VERMILION)):
@@ -115,11 +115,17 @@ def draw_tornado(comparison: Json, name: str, rows: int = 8) -> str:
         axes.invert_yaxis()
         axes.set_xlabel(f"saving over the API, USD a month at {tokens_text(at['tokens_per_day'])} (below 0 the API is cheaper)")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: usd_text(x).replace(".00", "")))
-        axes.legend(loc="lower right")
-        figure.subplots_adjust(left=0.42, right=0.97, top=0.97, bottom=0.55 / (0.9 + 0.38 * len(swings)))
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+        height = 1.1 + 0.38 * len(swings)
+        figure.subplots_adjust(left=0.42, right=0.97, top=1 - 0.3 / height, bottom=0.55 / height)
         return as_svg(figure, f"what moves the saving of {name} most")
 
 
 def _swing_label(swing: Json) -> str:
     mark = " *" if swing["is_assumed"] else ""
-    return f"{INPUT_WORDS[swing['input']]}: {swing['low']:,.3g} to {swing['high']:,.3g}{mark}"
+    return f"{INPUT_WORDS[swing['input']]}: {_plain(swing['low'])} to {_plain(swing['high'])}{mark}"
+
+
+def _plain(value: float) -> str:
+    """Three digits, or whole numbers with commas: never 1.12e+03."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

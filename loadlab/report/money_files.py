@@ -47,6 +47,17 @@ def save_break_even_report(summary: Json, out: Path, base_command: str) -> Path:
     return path
 
 
+def save_decision_report(summary: Json, out: Path) -> Path:
+    """Writes decision.json and the one-page picture, as SVG and PNG. Returns the PNG's path."""
+    from loadlab.report.figures_decision import draw_decision
+
+    save_json(summary, out, "decision.json")
+    svg, png = draw_decision(summary)
+    save_bytes(out / "decision.svg", svg.encode())
+    save_bytes(out / "decision.png", png)
+    return out / "decision.png"
+
+
 def save_json(summary: Json, out: Path, name: str) -> Path:
     """Writes one JSON file into `out`. Returns its path."""
     _make(out)
