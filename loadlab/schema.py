@@ -30,7 +30,10 @@ MAX_FILE_BYTES = 4 * 2**20  # a scenario is written by a person; more than this 
 MAX_DEPTH = 32  # tables within tables
 MAX_ENTRIES = 100_000  # of an array
 MAX_WHOLE = 2**53  # the largest whole number that every reader of JSON keeps
-SORTS = {"scenario": "a scenario", "campaign": "a campaign", "cluster": "a cluster"}  # what loadlab/SORT/1 files are
+SORTS = {  # what loadlab/SORT/1 files are
+    "scenario": "a scenario", "campaign": "a campaign", "cluster": "a cluster",
+    "prices": "a price book", "hosting": "a hosting case", "tiers": "a routed mix", "decision": "a hosting decision",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
