@@ -44,6 +44,13 @@ class Bound:
     holds: Callable[[float], bool]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class In:
+    """How a field is read whose name does not end in its unit: as if it ended in `ending`, such as "_s"."""
+
+    ending: str
+
+
 Positive = Bound("> 0", lambda x: x > 0)
 NonNegative = Bound(">= 0", lambda x: x >= 0)
 Share = Bound("between 0 and 1", lambda x: 0 <= x <= 1)
@@ -203,6 +210,7 @@ def _read_value(hint: Any, value: Any, source: str, key: str, name: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
         base, *bounds = typing.get_args(hint)
+        name = next((b.ending for b in bounds if isinstance(b, In)), name)
         return _within(_read_value(base, value, source, key, name), [b for b in bounds if isinstance(b, Bound)], value, source, key)
     if origin in (types.UnionType, typing.Union):
         return _read_union(typing.get_args(hint), value, source, key, name)
@@ -322,6 +330,7 @@ def _describe(hint: Any, name: str) -> str:
     """What a key takes, in words."""
     if typing.get_origin(hint) is typing.Annotated:
         base, *bounds = typing.get_args(hint)
+        name = next((b.ending for b in bounds if isinstance(b, In)), name)
         return " ".join([_describe(base, name), *(b.says for b in bounds if isinstance(b, Bound))])
     if typing.get_origin(hint) is tuple:
         return "an array [..]"

@@ -1,4 +1,4 @@
-"""Latencies of the requests that succeeded, counted from the time they were due, and their percentiles."""
+"""Latencies of the requests that succeeded, counted from the time they were due, in the order of the rows; and their percentiles."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ def tpot_s(table: RequestTable) -> FloatArray:
 def e2e_s(table: RequestTable) -> FloatArray:
     """End to end of OK rows: finished - scheduled, seconds."""
     return _known((table.finished_s - table.scheduled_s)[table.ok])
+
+
+def dispatch_lag_s(table: RequestTable) -> FloatArray:
+    """The load generator's own delay, of every row that was sent, whatever its outcome: sent - scheduled, seconds."""
+    return _known(table.sent_s - table.scheduled_s)
+
+
+def duration_s(table: RequestTable) -> float | None:
+    """From the first due time to the last end, whatever the outcome; None where no row has a time."""
+    known = _known(np.concatenate([table.scheduled_s, table.finished_s]))
+    return float(known.max() - known.min()) if len(known) else None
 
 
 def rank_of(p: float, n: int) -> int:
