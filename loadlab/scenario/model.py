@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 from loadlab.errors import InputError
 from loadlab.scenario import lengths
+from loadlab.scenario.judgement import check_thresholds
 from loadlab.scenario.limits import MAX_CLASSES, Span, Weight, WeightOrZero
 from loadlab.scenario.load import InTrace, Load, OpenLoop, Replay
 from loadlab.scenario.plan import RequestKind
 from loadlab.scenario.sessions import Sessions
 from loadlab.schema import Bound, NonNegative, Share, as_table, read_table, shown, shown_key
+from loadlab.slo import Slo
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes part of a directory's name
 MAX_LABEL_CHARS = 80
@@ -66,7 +68,8 @@ class TrafficClass:
     """Requests of one sort. `share` is its part of the requests, relative to the other classes: 2 and 1 are two thirds and one third.
 
     With sessions `prompt_tokens` is the user's own text of each turn. In a replay the lengths come from the trace, and the two laws
-    are absent. `timeout_s` overrides the scenario's. `mode` labels every request alike; `modes` are dealt out to them by share.
+    are absent. `timeout_s` overrides the scenario's, and so does each key of `slo`. `mode` labels every request alike; `modes` are dealt
+    out to them by share.
     """
 
     model: str
@@ -81,6 +84,7 @@ class TrafficClass:
     images: Images | None = None
     sessions: Sessions | None = None
     timeout_s: Annotated[float, Span] | None = None
+    slo: Slo | None = None
 
     def __post_init__(self) -> None:
         for key in ("tier", "region", "mode"):
@@ -114,11 +118,16 @@ class TrafficClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """Traffic, complete but for the target and the seed. `timeout_s` is the client's limit on one request, from when it is due."""
+    """Traffic, complete but for the target and the seed. `timeout_s` is the client's limit on one request, from when it is due.
+
+    `slo` says what a good request is; `thresholds`, such as "ttft.p95 < 800ms", judge a run. Neither changes a request.
+    """
 
     name: str
     description: str = ""
     timeout_s: Annotated[float, Span] | None = None
+    slo: Slo | None = None
+    thresholds: tuple[str, ...] = ()
     load: Load
     classes: dict[str, TrafficClass]
 
@@ -131,6 +140,7 @@ class Scenario:
         for name, traffic_class in self.classes.items():
             check_name(name, "classes")
             _check_class(f"classes.{name}", traffic_class, self.load)
+        check_thresholds(self.thresholds, self.slo, self.classes)
 
 
 def _check_class(key: str, traffic_class: TrafficClass, load: Load) -> None:
