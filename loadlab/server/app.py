@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import sys
 import traceback
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from loadlab import __version__
-from loadlab.server import dialect
+from loadlab.server import dialect, request_shapes
 from loadlab.server.connection import Request
-from loadlab.server.errors import ApiError
+from loadlab.server.errors import ApiError, unknown_model
 from loadlab.server.exchange import Asker
 from loadlab.server.limits import Limits
-from loadlab.server.question import Catalogue, Question, read_chat, read_completion
+from loadlab.server.openapi import document
+from loadlab.server.prompts import chat_prompt
+from loadlab.server.question import Catalogue, Question, read_chat, read_completion, read_embedding
 from loadlab.server.service import Service
-from loadlab.server.shapes import invalid
+from loadlab.server.shapes import check, invalid
+from loadlab.wire.tokens import CHARS_PER_TOKEN
+
+VECTOR_DIMENSIONS = 1024  # of an embedding that does not say
 
 Handler = Callable[[Request], None]
 Read = Callable[[dict[str, Any], Catalogue, Limits], Question]
@@ -34,6 +40,9 @@ class App:
             "/v1/models": {"GET": self._models},
             "/v1/chat/completions": {"POST": lambda request: self._generate(request, read_chat)},
             "/v1/completions": {"POST": lambda request: self._generate(request, read_completion)},
+            "/v1/embeddings": {"POST": self._embed},
+            "/tokenize": {"POST": self._tokenize},
+            "/openapi.json": {"GET": lambda request: request.connection.respond(200, orjson.dumps(document(service.models)))},
         }
 
     def answer(self, request: Request) -> None:
@@ -69,7 +78,35 @@ class App:
 
     def _generate(self, request: Request, read: Read) -> None:
         question = read(json_body(request), self._service, self._service.limits)
-        self._service.ask(question, Asker(request_id=request.headers.get("x-request-id")), request.connection)
+        self._service.ask(question, self._asker(request), request.connection)
+
+    def _embed(self, request: Request) -> None:
+        body = json_body(request)
+        question = read_embedding(body, self._service, self._service.limits)
+        dimensions, encoding = body.get("dimensions") or VECTOR_DIMENSIONS, body.get("encoding_format") or "float"
+        self._service.embed(question, self._asker(request), request.connection, int(dimensions), encoding)
+
+    def _asker(self, request: Request) -> Asker:
+        return Asker(request_id=request.headers.get("x-request-id"))
+
+    def _tokenize(self, request: Request) -> None:
+        """Tokens as the common rule counts them; an id is a hash of the token's text, since there is no vocabulary."""
+        body = json_body(request)
+        check(body, request_shapes.TOKENIZE)
+        if ("prompt" in body) == ("messages" in body):
+            raise ApiError(400, "one of prompt and messages is needed, and only one.", param="prompt")
+        model = body.get("model") or self._service.models[0]
+        if model not in self._service.models:
+            raise unknown_model(model, self._service.models)
+        text = body["prompt"] if "prompt" in body else chat_prompt(body["messages"], [], self._service.image_tokens(model)).text
+        strings = [text[at : at + CHARS_PER_TOKEN] for at in range(0, len(text), CHARS_PER_TOKEN)]
+        answer = {
+            "count": len(strings),
+            "max_model_len": self._service.window_tokens(model),
+            "tokens": [zlib.crc32(string.encode("utf-8", "surrogatepass")) >> 15 for string in strings],
+            "token_strs": strings if body.get("return_token_strs") else None,
+        }
+        request.connection.respond(200, orjson.dumps(answer))
 
 
 def json_body(request: Request) -> dict[str, Any]:

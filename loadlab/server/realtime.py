@@ -28,8 +28,8 @@ CLOCK_EVERY = 32  # streams written between two looks at the clock
 class Client(Protocol):
     """Whoever asked for a sequence."""
 
-    def on_tokens(self, sequence: Sequence, count: int) -> None:
-        """So many more tokens came; the answer's last ones may come with its end already known (`sequence.ended_ps`)."""
+    def on_tokens(self, sequence: Sequence, times_ps: list[int]) -> None:
+        """More tokens came, at these times (shared: not to be changed). The last may come with the end known (`sequence.ended_ps`)."""
 
     def on_end(self, sequence: Sequence) -> None:
         """It is over, all its tokens told; `sequence.cause` says how."""
@@ -80,6 +80,11 @@ class RealTime:
     def under_way(self) -> int:
         """Sequences that are not over."""
         return len(self._clients)
+
+    def refresh(self) -> None:
+        """Lets everything up to now happen: for whoever looks at the cluster."""
+        self._look(self.now_ps)
+        self._plan_next()
 
     def submit(self, sequence: Sequence, client: Client) -> bool:
         """A sequence arrives now. False if it was refused at once: then `sequence.cause` says why, and `client` hears nothing."""
@@ -144,7 +149,7 @@ class RealTime:
         if tokens:
             clients, told = self._clients, self._told
             for i, (sequence, times) in enumerate(tokens, 1):
-                clients[sequence].on_tokens(sequence, len(times))
+                clients[sequence].on_tokens(sequence, times)
                 told[times[0]] = told.get(times[0], 0) + len(times)
                 if i % CLOCK_EVERY == 0:
                     self._note_lateness()

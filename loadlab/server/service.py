@@ -10,13 +10,13 @@ from loadlab.errors import InputError
 from loadlab.server.answer_law import AnswerLaw, plan_answer
 from loadlab.server.connection import Connection
 from loadlab.server.errors import ApiError
-from loadlab.server.exchange import Asker, Choice, Exchange
+from loadlab.server.exchange import Asker, Choice, Exchange, Writer
 from loadlab.server.images import ImageSize
 from loadlab.server.limits import Limits
 from loadlab.server.prompts import answer_piece
 from loadlab.server.question import Kind, Question
 from loadlab.server.realtime import RealTime
-from loadlab.server.writers import Headers, StreamWriter, WholeWriter
+from loadlab.server.writers import EmbeddingWriter, Headers, StreamWriter, WholeWriter
 from loadlab.simulator.sequence import Sequence
 
 OnDone = Callable[[Exchange], None]
@@ -32,7 +32,7 @@ class Service:
         self.started_s = int(time.time())
         self.watchers: list[OnDone] = []
         self.done = 0  # requests that are over
-        self.exchanges: set[str] = set()  # ids of requests under way
+        self.exchanges: dict[str, Exchange] = {}  # under way, by id
         self._cluster = real_time.cluster
         self._law = law
         self._seed = seed
@@ -68,25 +68,33 @@ class Service:
         """No new request is taken."""
         self._is_closing = True
 
-    def ask(self, question: Question, asker: Asker, connection: Connection) -> Exchange:
+    def ask(self, question: Question, asker: Asker, connection: Connection) -> None:
         """Sends a question on its way; its answer goes to the connection, now or later. Raises ApiError while closing."""
-        if self._is_closing:
-            raise ApiError(503, "the server is shutting down", kind="Service Unavailable")
-        answer_id = f"{ID_PREFIX[question.kind]}-{secrets.token_hex(8)}"
-        created_s = int(time.time())
-        headers: Headers = () if asker.request_id is None else ((b"x-request-id", asker.request_id.encode("latin-1", "replace")),)
         if question.is_streamed and not connection.can_stream:
             raise ApiError(400, "a stream needs HTTP/1.1: HTTP/1.0 has no chunks.", param="stream")
+        answer_id, created_s = self._new_id(question), int(time.time())
+        headers: Headers = () if asker.request_id is None else ((b"x-request-id", asker.request_id.encode("latin-1", "replace")),)
         kind = StreamWriter if question.is_streamed else WholeWriter
-        writer = kind(connection, question, answer_id, created_s, headers)
+        self._begin(question, asker, connection, kind(connection, question, answer_id, created_s, headers), answer_id, created_s)
+
+    def embed(self, question: Question, asker: Asker, connection: Connection, dimensions: int, encoding: str) -> None:
+        """Sends texts to be embedded; see `ask`."""
+        writer = EmbeddingWriter(connection, dimensions, encoding)
+        self._begin(question, asker, connection, writer, self._new_id(question), int(time.time()))
+
+    def _new_id(self, question: Question) -> str:
+        if self._is_closing:
+            raise ApiError(503, "the server is shutting down", kind="Service Unavailable")
+        return f"{ID_PREFIX[question.kind]}-{secrets.token_hex(8)}"
+
+    def _begin(self, question: Question, asker: Asker, connection: Connection, writer: Writer, answer_id: str, created_s: int) -> None:
         exchange = Exchange(question, asker, self.real_time, writer, answer_id, created_s, self._on_done)
         if isinstance(writer, StreamWriter):
             writer.watch(exchange)
         exchange.choices += [self._choice(exchange, index) for index in range(len(question.prompts) * question.choices)]
-        self.exchanges.add(answer_id)
+        self.exchanges[answer_id] = exchange
         connection.on_gone = exchange.on_gone
         exchange.begin()
-        return exchange
 
     def _choice(self, exchange: Exchange, index: int) -> Choice:
         question, asker = exchange.question, exchange.asker
@@ -110,7 +118,7 @@ class Service:
         return Choice(exchange, index, prompt, answer, sequence)
 
     def _on_done(self, exchange: Exchange) -> None:
-        self.exchanges.discard(exchange.id)
+        del self.exchanges[exchange.id]
         self.done += 1
         for watch in self.watchers:
             watch(exchange)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import orjson
 
 from loadlab.server import dialect
@@ -122,6 +125,41 @@ class StreamWriter:
             self._connection.respond(error.status, orjson.dumps(error.body), headers=(*self._headers, *error.headers))
             return
         self._connection.end_stream(framed(dialect.event(error.body) + dialect.DONE))
+
+
+class EmbeddingWriter:
+    """Vectors of length one that depend on the text alone: equal texts, equal vectors. They mean nothing."""
+
+    def __init__(self, connection: Connection, dimensions: int, encoding: str) -> None:
+        """`encoding`: float or base64 (of little-endian float32)."""
+        self._connection, self._dimensions, self._encoding = connection, dimensions, encoding
+
+    def say(self, choice: Choice, first: int, last: int, finish_reason: str | None) -> None:
+        """See exchange.Writer: an embedding has no tokens."""
+
+    def finish(self, exchange: Exchange) -> None:
+        """See exchange.Writer."""
+        data = [{"object": "embedding", "index": choice.index, "embedding": self._vector(choice)} for choice in exchange.choices]
+        usage = exchange.usage()
+        body = {
+            "id": exchange.id,
+            "object": "list",
+            "created": exchange.created_s,
+            "model": exchange.question.model,
+            "data": data,
+            "usage": {name: usage[name] for name in ("prompt_tokens", "total_tokens")},
+        }
+        self._connection.respond(200, orjson.dumps(body))
+
+    def _vector(self, choice: Choice) -> list[float] | str:
+        content, tokens = choice.prompt.pieces[-1]
+        values = np.frombuffer(hashlib.shake_128(b"vector/%d/%d" % (content, tokens)).digest(self._dimensions), dtype=np.uint8) - 127.5
+        vector = (values / np.linalg.norm(values)).astype("<f4")
+        return base64.b64encode(vector.tobytes()).decode() if self._encoding == "base64" else vector.tolist()
+
+    def fail(self, error: ApiError) -> None:
+        """See exchange.Writer."""
+        self._connection.respond(error.status, orjson.dumps(error.body), headers=error.headers)
 
 
 class WholeWriter:
