@@ -72,10 +72,11 @@ class SimulatedCluster:
         self._ends: list[int] = []
         self._timers: list[Timer] = []
         self._order = self._submitted = 0
-        # Plain: no request waits on its way, or goes on in another pool, so engines report straight to the client.
-        self._is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
-        self._is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
-        self._outbox = Outbox(None if self._is_plain else (self._started, self._ended))
+        # No request waits on its way, or goes on in another pool, so engines report straight to the client.
+        self.is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
+        self.is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
+        self._engine_ends: list[tuple[Sequence, Sequence]] | None = None
+        self._outbox = Outbox(None if self.is_plain else (self._started, self._ended))
         self.replicas: list[Replica] = []
         self._pools: dict[str, Pool] = {}
         self._placements: dict[str, list[Placement]] = {}
@@ -156,7 +157,7 @@ class SimulatedCluster:
             self._outbox.events.extend(self.advance_to(at_ps))
         sequence.arrival_ps = at_ps
         sequence.order = self._submitted = self._submitted + 2
-        if not self._is_plain:
+        if not self.is_plain:
             refusal = self._jobs.submit(sequence, at_ps)
         elif (pool := self._first_pool[sequence.model]).max_queue_wait_ps is None:
             refusal = pool.accept(sequence, at_ps)
@@ -186,7 +187,7 @@ class SimulatedCluster:
     def _miss_deadline(self, sequence: Sequence, now: int) -> None:
         if sequence.state is State.ENDED:
             return
-        if self._is_plain:
+        if self.is_plain:
             self._leave(sequence, Cause.DEADLINE, now)
         else:
             self._jobs.give_up(sequence, lambda running: self._leave(running, Cause.DEADLINE, now), Cause.DEADLINE, now)
@@ -217,7 +218,7 @@ class SimulatedCluster:
         while True:
             has_timer = timers and timers[0][0] <= at_ps
             limit = timers[0][0] if has_timer else at_ps
-            if self._is_plain:  # what happens in a replica concerns no other
+            if self.is_plain:  # what happens in a replica concerns no other
                 for i, end_ps in enumerate(ends):
                     if end_ps <= limit:
                         replicas[i].run_until(limit)
@@ -244,7 +245,20 @@ class SimulatedCluster:
         self._jobs.on_started(sequence)
 
     def _ended(self, sequence: Sequence) -> None:
+        if self._engine_ends is not None and (client := self.client_of(sequence)) is not None:
+            self._engine_ends.append((client, sequence))
         self._jobs.on_ended(sequence)
+
+    # Who follows its tokens as they come: live_tokens.py
+
+    def watch_engines(self) -> list[tuple[Sequence, Sequence]]:
+        """A list that gets (client's request, what an engine ended for it) from now on, unless the cluster is plain: then these are one."""
+        self._engine_ends = []
+        return self._engine_ends
+
+    def client_of(self, sequence: Sequence) -> Sequence | None:
+        """The client's request that gets the tokens of a sequence in an engine; None if nobody sees them."""
+        return self._jobs.client_of(sequence)
 
     # Looking at it
 
