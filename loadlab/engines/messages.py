@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 GO, DRAIN, NOW = b"go\n", b"drain\n", b"now\n"
 
-READY = "ready"  # plan taken over, preflight passed: plan_digest, warnings
+READY = "ready"  # plan taken over, preflight passed: plan_digest, notes (for people)
 REFUSED = "refused"  # the preflight request says that a run makes no sense: reason
 STARTED = "started"  # second 0: wall_s (seconds since the epoch)
 NEWS = "news"  # rows (see ROW), sent, in_flight, at_s

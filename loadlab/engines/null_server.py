@@ -33,7 +33,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How the server answers: seconds to the first token and between tokens; a stall of `stall_s` from `stall_at_s` after the first request."""
+    """How the server answers: seconds to the first token and between tokens; `stall_at_s` after the first request, a stall."""
 
     ttft_s: float = 0.0
     gap_s: float = 0.0
@@ -113,7 +113,7 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
 

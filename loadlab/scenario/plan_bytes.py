@@ -27,7 +27,7 @@ def dump_plan(plan: RequestPlan) -> bytes:
             case _:
                 columns[field.name] = np.array(value)
     archive = io.BytesIO()
-    np.savez(archive, **{name: np.ascontiguousarray(column) for name, column in columns.items()})  # type: ignore[arg-type]
+    np.savez(archive, **columns)  # type: ignore[arg-type]
     return archive.getvalue()
 
 

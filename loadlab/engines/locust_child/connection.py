@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import ssl
-import _socket
-from typing import Any, Protocol
+from typing import Protocol
 
 from gevent import get_hub
 
-RECEIVE_BYTES = 2**18
+RECEIVE_BYTES = 2**16
 _READ, _WRITE = 1, 2
 
 
