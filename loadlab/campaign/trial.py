@@ -31,13 +31,23 @@ from loadlab.simulator.files import load_cluster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A scenario, its plan, and the target to replay it on. Built by `prepare`, it is known to suit."""
+    """A scenario, its plan, and the target to replay it on. Built by `prepare`, it is known to suit.
+
+    `target_seed` draws a simulated target's noise, where that shall not be what `seed` draws: pairs of a gate share a plan and not their
+    noise.
+    """
 
     scenario: Scenario
     target: Target
     seed: int
     plan: RequestPlan
     warnings: tuple[str, ...] = ()  # what a person should know of the input, such as trace rows that failed
+    target_seed: int | None = None
+
+    @property
+    def drawn_with(self) -> int:
+        """The seed of a simulated target."""
+        return self.seed if self.target_seed is None else self.target_seed
 
     def manifest(self, host: HostFacts) -> Manifest:
         """Every condition of this run, as it begins."""
@@ -51,31 +61,32 @@ class Trial:
             seed=self.seed,
             target=target_name(self.target),
             engine=engine_name(self.target),
-            conditions=conditions_of(self.target, self.plan, self.seed),
+            conditions=conditions_of(self.target, self.plan, self.drawn_with),
             versions=load_versions(),
             host=host,
+            target_seed=self.target_seed,
         )
 
 
-def prepare(scenario: Scenario, target: Target, seed: int) -> Trial:
+def prepare(scenario: Scenario, target: Target, seed: int, target_seed: int | None = None) -> Trial:
     """A trial that can run. Touches nothing. Raises InputError on a bad cluster or trace, or where plan and target do not suit."""
     trace = trace_of(scenario)
     plan = build_plan(scenario, seed, trace)
     check_target(target, plan)
     warnings = () if trace is None else trace.warnings
-    return Trial(scenario=scenario, target=target, seed=seed, plan=plan, warnings=warnings)
+    return Trial(scenario=scenario, target=target, seed=seed, plan=plan, warnings=warnings, target_seed=target_seed)
 
 
 def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True, watch: Watch | None = None) -> None:
     """Replays the trial on its target. `watch` sees a run over HTTP as it stands."""
     run_id = f"{trial.scenario.name}-{secrets.token_hex(4)}"
-    engine_of(trial.target, trial.seed, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
+    engine_of(trial.target, trial.drawn_with, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
 
 
 def count(trial: Trial, progress: Progress) -> Counter[Outcome]:
     """What became of the trial's requests on a fresh cluster, by outcome; nothing else is kept. For simulated clusters only."""
     assert isinstance(trial.target, Path), "a load on an endpoint is never made without rows"
-    return SimulationEngine(SimulatedCluster(load_cluster(trial.target), str(trial.target), trial.seed)).count(trial.plan, progress)
+    return SimulationEngine(SimulatedCluster(load_cluster(trial.target), str(trial.target), trial.drawn_with)).count(trial.plan, progress)
 
 
 def record(trial: Trial, path: Path, host: HostFacts, progress: Progress, *, replace: bool = False, watch: Watch | None = None) -> RunDir:

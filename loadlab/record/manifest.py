@@ -59,6 +59,7 @@ class Manifest:
     conditions: Sequence[Mapping[str, Any]]  # one per pool: model, quantisation, sharding, GPU, interconnect, limits ..
     versions: Mapping[str, str]
     host: HostFacts
+    target_seed: int | None = None  # of the simulated target's own noise and drawn choices, where that is not `seed`: pairs of a gate
     client: Mapping[str, Any] | None = None  # `ClientFacts` of a run over HTTP, once it has ended
 
     def with_client(self, client: Mapping[str, Any], t0: str | None) -> Manifest:
@@ -127,9 +128,10 @@ def _load_object(directory: Path, path: Path) -> dict[str, Any]:
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "name": (str,), "scenario": (dict,), "scenario_digest": (str, type(None)), "plan_digest": (str,), "planned": (int,),
-    "seed": (int,), "target": (str,), "engine": (str,), "conditions": (list,), "versions": (dict,), "client": (dict, type(None)),
+    "seed": (int,), "target": (str,), "engine": (str,), "conditions": (list,), "versions": (dict,),
+    "target_seed": (int, type(None)), "client": (dict, type(None)),
 }  # fmt: skip
-_MAY_BE_ABSENT = frozenset({"client"})  # written by later versions of the same format
+_MAY_BE_ABSENT = frozenset({"client", "target_seed"})  # written by later versions of the same format
 
 
 def _read_field(name: str, table: Mapping[str, Any], path: Path) -> Any:
