@@ -8,6 +8,7 @@ import json
 import secrets
 from collections import Counter
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Trial:
             status=Status.RUNNING,
             name=self.scenario.name,
             scenario=as_table(self.scenario),
-            scenario_digest=_digest(as_table(self.scenario)),
+            scenario_digest=_digest(as_table(replaced(self.scenario, slo=None, thresholds=()))),
             plan_digest=self.plan.digest,
             planned=len(self.plan),
             seed=self.seed,
