@@ -87,4 +87,4 @@ async def _serve(options: Options, cluster: SimulatedCluster, say: Say, warn: Sa
         warn(f"{cut} requests were cut off")
     late = real_time.lateness
     middle, high = (format_duration(late.quantile_s(share)) for share in (0.5, 0.99))
-    say(f"served {service.done:,} requests, {late.count:,} tokens, written p50 {middle}, p99 {high} after they came")
+    say(f"served {service.done:,} requests, {late.histogram.count:,} tokens, written p50 {middle}, p99 {high} after they came")

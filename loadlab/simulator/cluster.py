@@ -22,6 +22,7 @@ from loadlab.simulator.events import Outbox
 from loadlab.simulator.fault_effects import FaultEffects
 from loadlab.simulator.faults import Fault, Misconfigured, SlowGpu, check_faults
 from loadlab.simulator.front import Front
+from loadlab.simulator.gauges import ReplicaGauges, read_gauges
 from loadlab.simulator.jobs import Jobs
 from loadlab.simulator.placement import Placement, place
 from loadlab.simulator.pool import Pool
@@ -302,6 +303,12 @@ class SimulatedCluster:
                 ooms=replica.ooms,
             )
             for replica in self.replicas
+        ]
+
+    def gauges(self, at_ps: int) -> list[ReplicaGauges]:
+        """Every replica at `at_ps`, to which the cluster has been advanced, GPU by GPU. Puts away what the logs hold of the past."""
+        return [
+            read_gauges(replica, pool.name, pool.spec, self._effects, at_ps) for pool in self._pools.values() for replica in pool.replicas
         ]
 
     def timeline(self) -> Iterator[tuple[str, TimelineBin, tuple[float, ...]]]:

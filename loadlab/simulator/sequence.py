@@ -29,6 +29,7 @@ class Sequence:
 
     __slots__ = (
         "admission",
+        "admitted_ps",
         "answer",
         "answer_key",
         "arrival_ps",
@@ -40,6 +41,7 @@ class Sequence:
         "earlier_pieces",
         "end_tick",
         "ended_ps",
+        "entered_ps",
         "first_tick",
         "first_token_ps",
         "generated",
@@ -117,6 +119,8 @@ class Sequence:
         self.earlier_pieces: tuple[TokenSpan, ...] = ()
         self.cached_tokens = 0
         self.preemptions = 0
+        self.entered_ps: int | None = None  # when it came to its replica, behind the stages before that
+        self.admitted_ps: int | None = None  # when it first ran
         self.first_token_ps: int | None = None
         self.last_token_ps: int | None = None
         self.ended_ps: int | None = None

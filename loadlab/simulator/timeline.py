@@ -87,6 +87,11 @@ class Timeline:
         self._reach(at_s)
         self._sums[row, int(at_s / self.width_s)] += number
 
+    @property
+    def busy_s(self) -> float:
+        """Time in which any work ran, over all stretches added."""
+        return float(self._sums[BUSY].sum())
+
     def _reach(self, end_s: float) -> None:
         self._end_s = max(self._end_s, end_s)
         while end_s >= self.width_s * MAX_BINS:
