@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,22 @@ from loadlab.simulator.files import load_cluster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A scenario, its plan, and the cluster file to replay it on. Built by `prepare`, it is known to suit."""
+    """A scenario, its plan, and the cluster file to replay it on. Built by `prepare`, it is known to suit.
+
+    `target_seed` draws the cluster's noise, where that shall not be what `seed` draws: pairs of a gate share a plan and not their noise.
+    """
 
     scenario: Scenario
     cluster_file: Path
     seed: int
     plan: RequestPlan
     warnings: tuple[str, ...] = ()  # what a person should know of the input, such as trace rows that failed
+    target_seed: int | None = None
 
     def cluster(self) -> SimulatedCluster:
         """A fresh cluster: nothing of an earlier replay is left in it."""
-        return SimulatedCluster(load_cluster(self.cluster_file), str(self.cluster_file), self.seed)
+        seed = self.seed if self.target_seed is None else self.target_seed
+        return SimulatedCluster(load_cluster(self.cluster_file), str(self.cluster_file), seed)
 
     def manifest(self, host: HostFacts) -> Manifest:
         """Every condition of this run, as it begins."""
@@ -45,7 +51,7 @@ class Trial:
             status=Status.RUNNING,
             name=self.scenario.name,
             scenario=as_table(self.scenario),
-            scenario_digest=_digest(as_table(self.scenario)),
+            scenario_digest=_digest(as_table(replaced(self.scenario, slo=None, thresholds=()))),
             plan_digest=self.plan.digest,
             planned=len(self.plan),
             seed=self.seed,
@@ -54,17 +60,18 @@ class Trial:
             conditions=self.cluster().conditions(),
             versions=load_versions(),
             host=host,
+            target_seed=self.target_seed,
         )
 
 
-def prepare(scenario: Scenario, cluster_file: Path, seed: int) -> Trial:
+def prepare(scenario: Scenario, cluster_file: Path, seed: int, target_seed: int | None = None) -> Trial:
     """A trial that can run. Touches nothing. Raises InputError on a bad cluster or trace, or where plan and cluster do not suit."""
     cluster = SimulatedCluster(load_cluster(cluster_file), str(cluster_file))
     trace = trace_of(scenario)
     plan = build_plan(scenario, seed, trace)
     check_plan(plan, cluster)
     warnings = () if trace is None else trace.warnings
-    return Trial(scenario=scenario, cluster_file=cluster_file, seed=seed, plan=plan, warnings=warnings)
+    return Trial(scenario=scenario, cluster_file=cluster_file, seed=seed, plan=plan, warnings=warnings, target_seed=target_seed)
 
 
 def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True) -> None:

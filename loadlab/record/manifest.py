@@ -59,6 +59,7 @@ class Manifest:
     conditions: Sequence[Mapping[str, Any]]  # one per pool: model, quantisation, sharding, GPU, interconnect, limits ..
     versions: Mapping[str, str]
     host: HostFacts
+    target_seed: int | None = None  # of the simulated target's own noise and drawn choices, where that is not `seed`: pairs of a gate
 
     def with_status(self, status: Status) -> Manifest:
         """The same manifest, further on."""
@@ -122,10 +123,13 @@ def _load_object(directory: Path, path: Path) -> dict[str, Any]:
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "name": (str,), "scenario": (dict,), "scenario_digest": (str, type(None)), "plan_digest": (str,), "planned": (int,),
     "seed": (int,), "target": (str,), "engine": (str,), "conditions": (list,), "versions": (dict,),
+    "target_seed": (int, type(None)),
 }  # fmt: skip
 
 
 def _read_field(name: str, table: Mapping[str, Any], path: Path) -> Any:
+    if name == "target_seed" and name not in table:
+        return None
     if name not in table:
         raise InputError("is missing; the file is damaged or was written by another program", source=str(path), key=name)
     value = table[name]

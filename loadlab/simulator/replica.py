@@ -179,6 +179,12 @@ class Replica:
         self._dead_until_ps = max(ready_ps, self._dead_until_ps)
         self.stop(ready_ps if self.is_up else max(ready_ps, self._ends[self.index]))
 
+    def run_out_of_memory(self, at_ps: int) -> None:
+        """The process dies of it, and is back after its restart."""
+        self.ooms += 1
+        self.log.timeline.count(OOM, at_ps, 1)
+        self.die(Cause.OOM_REPORTED, at_ps, at_ps + self._restart_ps)
+
     def stop(self, ready_ps: int) -> None:
         """Down until `ready_ps`, and as long as it is dead. It must be empty."""
         self.is_up = False
@@ -358,7 +364,5 @@ class Replica:
         return self.capacity.is_out_of_memory(tokens, self.batcher.kv_tokens + tokens)
 
     def _run_out_of_memory(self, now: int) -> None:
-        self.ooms += 1
         self._steps, self._start_ps = 0, now
-        self.log.timeline.count(OOM, now, 1)
-        self.die(Cause.OOM_REPORTED, now, now + self._restart_ps)
+        self.run_out_of_memory(now)
