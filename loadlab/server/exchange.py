@@ -91,6 +91,7 @@ class Exchange:
     error: ApiError | None = None
     left: int = 0  # choices that are not over
     is_over: bool = False
+    injected: Cause | None = None  # what its client sees, though nothing went wrong: a fault on demand
 
     def begin(self) -> None:
         """Submits every choice; if one is refused at once, the request is."""
@@ -121,8 +122,12 @@ class Exchange:
 
     def on_gone(self) -> None:
         """The client left."""
+        self.abandon(Cause.CLIENT_LEFT)
+
+    def abandon(self, cause: Cause) -> None:
+        """Nobody waits for the answer any longer. Nothing is written."""
         if not self.is_over:
-            self._close(Cause.CLIENT_LEFT)
+            self._close(cause)
             self._give_up_others()
 
     def _give_up_others(self) -> None:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 
 from loadlab.errors import InputError
-from loadlab.record.request import Cause
 from loadlab.server.errors import ApiError, RateLimitedError, UnauthorisedError
 from loadlab.server.exchange import Asker
 from loadlab.server.gateway_spec import GatewaySpec, KeySpec
@@ -134,5 +133,3 @@ def _digest_of(name: str, key: KeySpec, environment: Mapping[str, str]) -> bytes
 def _label(headers: Mapping[str, str], name: str) -> str | None:
     value = "".join(c for c in headers.get(name, "")[:MAX_LABEL_CHARS] if c.isprintable())
     return value or None
-
-

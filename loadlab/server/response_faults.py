@@ -125,6 +125,7 @@ class FaultyWriter:
         self._fault = fault
         self._connection = connection
         self._is_streamed = is_streamed
+        self._after = max(fault.after_tokens, 0 if isinstance(fault, Cut | Stall) else 1)
         self._has_struck = False
         self._exchange: Exchange
 
@@ -133,19 +134,20 @@ class FaultyWriter:
         self._exchange = exchange
 
     def say(self, choice: Choice, first: int, last: int, finish_reason: str | None) -> None:
-        """See exchange.Writer."""
+        """See exchange.Writer. An answer that ends before its time is struck at its end."""
+        after = self._after
         if not self._is_streamed:
             return
-        after = self._fault.after_tokens
         if self._has_struck:
             if isinstance(self._fault, Malformed):
                 self._inner.say(choice, first, last, finish_reason)
-        elif last > after or finish_reason is not None:
-            if first < after or after == 0:
-                self._inner.say(choice, first, max(1, after) if first < after else last, None)
-            self._strike(choice, max(first, after), last, finish_reason)
+        elif last < after and finish_reason is None:
+            self._inner.say(choice, first, last, None)
         else:
-            self._inner.say(choice, first, last, finish_reason)
+            upto = min(last, after)
+            if first < upto:
+                self._inner.say(choice, first, upto, None)
+            self._strike(choice, max(first, upto), last, finish_reason)
 
     def _strike(self, choice: Choice, first: int, last: int, finish_reason: str | None) -> None:
         self._has_struck = True
@@ -159,9 +161,9 @@ class FaultyWriter:
             case Stall():
                 self._exchange.injected = Cause.STALL
             case Malformed():
-                self._connection.transport.write(framed(b'data: {"id": "malformed", "choices": [{\n\n'))
                 self._exchange.injected = Cause.PROTOCOL
-                if last > first:
+                self._connection.transport.write(framed(b'data: {"id": "malformed", "choices": [{\n\n'))
+                if last > first or finish_reason is not None:
                     self._inner.say(choice, first, last, finish_reason)
             case _:
                 assert_never(self._fault)

@@ -33,7 +33,7 @@ from loadlab.simulator.sharding import KvCapacity, kv_capacity
 from loadlab.simulator.shards import shard_busy
 from loadlab.simulator.spec import ClusterSpec, PlainConstants, PoolSpec
 from loadlab.simulator.step_time import StepTimes, compile_step_times
-from loadlab.simulator.timeline import TimelineBin
+from loadlab.simulator.timeline import BIN_COLUMNS, TimelineBin, values_of_bin
 from loadlab.simulator.token_times import TokenClock, token_times_ps
 
 
@@ -335,6 +335,11 @@ class SimulatedCluster:
                 own = [fault for fault in slow if (fault.pool, fault.replica) == (name, i)]
                 for bin_ in replica.log.timeline.bins():
                     yield replica.name, bin_, shard_busy(bin_, pool.spec.gpus_per_replica, own)
+
+    def timeline_rows(self) -> Iterator[dict[str, Any]]:
+        """The same as rows of a run directory's server.jsonl."""
+        for name, bin_, busy in self.timeline():
+            yield {"replica": name, **dict(zip(BIN_COLUMNS, values_of_bin(bin_), strict=True)), "shard_busy": list(busy)}
 
     def conditions(self) -> list[dict[str, Any]]:
         """What a report must say about this backend, a table per pool: as written, and what follows from it."""

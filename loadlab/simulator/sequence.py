@@ -46,6 +46,7 @@ class Sequence:
         "first_token_ps",
         "generated",
         "image_tokens",
+        "is_filtered",
         "is_resident",
         "last_token_ps",
         "model",
@@ -110,6 +111,7 @@ class Sequence:
         self.shared_blocks = 0  # of its prefix, held by reference
         self.computed = 0  # tokens whose KV exists, while prefilling
         self.chunk = 0  # tokens being prefilled in the current step
+        self.is_filtered = False  # the filter in front will say no, whatever its class
         self.is_resident = False  # its prompt's KV came from another pool
         self.generated = 0  # tokens emitted before the current piece, or in all once it has ended
         self.admission = 0  # which admission this is, over the whole replica; 0 while not running

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,10 @@ class TimelineBin:
     preemptions: int
     ooms: int
     cached_tokens: int
+
+
+BIN_COLUMNS = tuple(field.name for field in fields(TimelineBin))
+values_of_bin = attrgetter(*BIN_COLUMNS)
 
 
 class Timeline:

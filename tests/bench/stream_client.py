@@ -54,9 +54,8 @@ async def main(port: int, streams: int, tokens: int, ramp_s: float, steps_s: lis
             {"model": f"m{i % len(gaps)}", "messages": [message], "max_tokens": tokens, "ignore_eos": True, "stream": True}
         ).encode()
         done: asyncio.Future[None] = loop.create_future()
-        _, protocol = await loop.create_connection(
-            lambda body=body, own=gaps[i % len(gaps)], done=done: Stream(body, own, done), "127.0.0.1", port
-        )
+        own = gaps[i % len(gaps)]
+        _, protocol = await loop.create_connection(lambda body=body, own=own, done=done: Stream(body, own, done), "127.0.0.1", port)
         opened.append(protocol)
         waits.append(done)
     await asyncio.gather(*waits)
