@@ -158,7 +158,7 @@ class Lake:
         if exchange is None:
             return record
         prompts = [prompt.text for prompt in exchange.question.prompts]
-        answers = [_said(choice.answer.text_of(Channel.CONTENT), choice.told, choice.tokens) for choice in exchange.choices]
+        answers = [_said("".join(map(choice.answer.text_of, Channel)), choice.told, choice.tokens) for choice in exchange.choices]
         if self._keeps_text:
             record |= {"prompts": prompts, "answers": answers}
         else:

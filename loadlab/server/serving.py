@@ -33,6 +33,11 @@ class Server:
         self._listening: asyncio.Server | None = None
         self._is_stopping = self._is_hurried = False
 
+    @property
+    def connections(self) -> int:
+        """Open ones."""
+        return len(self._connections)
+
     async def start(self, host: str, port: int) -> int:
         """Listens; simulated time begins. Returns the port (of `port` 0, the one that was free). Raises OSError."""
         loop = asyncio.get_running_loop()

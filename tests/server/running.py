@@ -41,8 +41,11 @@ def plain_cluster(
 class Running:
     """A server that runs. Everything that touches it runs in its own loop: `call`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, service: Service, port: int, said: list[str]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, server: Server, service: Service, port: int, said: list[str], stop: asyncio.Event
+    ) -> None:
         self._loop = loop
+        self._stop = stop
         self.server, self.service, self.port, self.said = server, service, port, said
         self.url = f"http://127.0.0.1:{port}"
 
@@ -53,6 +56,14 @@ class Running:
             return function()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    def stop(self) -> None:
+        """Lets it stop, as a signal does; the end of `running` waits for that."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def connections(self) -> int:
+        """Open ones."""
+        return self.server.connections
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
         """Status and body."""
@@ -106,9 +117,7 @@ def running(
         server, service = build(options, SimulatedCluster(spec or plain_cluster()), gateway or GatewaySpec(), ADMIN_TOKEN, said.append)
         port = await server.start("127.0.0.1", 0)
         stop = asyncio.Event()
-        it = Running(asyncio.get_running_loop(), server, service, port, said)
-        it.stop = lambda: it.call(stop.set)  # type: ignore[attr-defined]
-        started.append(it)
+        started.append(Running(asyncio.get_running_loop(), server, service, port, said, stop))
         ready.set()
         await stop.wait()
         await server.stop()
@@ -119,7 +128,7 @@ def running(
     try:
         yield started[0]
     finally:
-        started[0].stop()  # type: ignore[attr-defined]
+        started[0].stop()
         thread.join(10)
         assert not thread.is_alive()
 
