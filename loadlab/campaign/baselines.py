@@ -15,10 +15,10 @@ import orjson
 
 from loadlab.analysis.readings import Reading, RunNumbers, default_metrics
 from loadlab.campaign.sides import load_side, measure
-from loadlab.campaign.trial import Trial, scenario_digest
+from loadlab.campaign.trial import Trial
 from loadlab.errors import InputError
 from loadlab.record.atomic_file import save_bytes
-from loadlab.record.manifest import MANIFEST_FILE, Status
+from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status
 from loadlab.slo import Metric, read_slos
 
 BASELINE_SCHEMA = "loadlab/baseline/1"
@@ -69,7 +69,11 @@ def build_baseline(path: Path, more: Sequence[Metric] = ()) -> Baseline:
 
 def save_baseline(path: Path, baseline: Baseline) -> None:
     """Writes the file, whole or not at all: a line a metric and run, so that a change can be reviewed as a diff."""
-    table = {"schema": BASELINE_SCHEMA} | {name: getattr(baseline, name) for name in _TEXTS} | {"runs": [_as_table(run) for run in baseline.runs]}
+    table = (
+        {"schema": BASELINE_SCHEMA}
+        | {name: getattr(baseline, name) for name in _TEXTS}
+        | {"runs": [_as_table(run) for run in baseline.runs]}
+    )
     save_bytes(path, orjson.dumps(table, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
@@ -97,7 +101,9 @@ def load_baseline(path: Path) -> Baseline:
         raise InputError(f"line {error.lineno}: is not JSON ({error.msg})", source=str(path)) from None
     if not isinstance(table, dict) or table.get("schema") != BASELINE_SCHEMA:
         found = table.get("schema") if isinstance(table, dict) else None
-        raise InputError(f"= {found!r} must be {BASELINE_SCHEMA!r}; is this a file of `loadlab baseline save`?", source=str(path), key="schema")
+        raise InputError(
+            f"= {found!r} must be {BASELINE_SCHEMA!r}; is this a file of `loadlab baseline save`?", source=str(path), key="schema"
+        )
     texts = {name: _checked(table, name, str, "", path) for name in _TEXTS}
     runs = _checked(table, "runs", list, "", path)
     if not runs:
@@ -117,10 +123,12 @@ def _run(table: Any, key: str, scenario_digest: str, path: Path) -> RunNumbers:
 
 
 def _reading(table: Any, key: str, path: Path) -> Reading:
-    values = [table.get(name) for name in ("value", "smoothed")] if isinstance(table, dict) else [""]
-    if not all(value is None or type(value) in (int, float) for value in values):
+    value: Any
+    smoothed: Any
+    value, smoothed = (table.get("value"), table.get("smoothed")) if isinstance(table, dict) else ("", "")
+    if not all(x is None or type(x) in (int, float) for x in (value, smoothed)):
         raise InputError("must be {value, smoothed}, numbers or null", source=str(path), key=key)
-    return Reading(value=values[0], smoothed=values[1])
+    return Reading(value=value, smoothed=smoothed)
 
 
 def _checked(table: Mapping[str, Any], name: str, kind: type, prefix: str, path: Path) -> Any:
@@ -140,13 +148,13 @@ def check_same_scenario(baseline: Baseline, scenario_digest: str | None, what: s
         )
 
 
-def check_baseline_plans(baseline: Baseline, trials: Sequence[Trial], source: str) -> None:
+def check_baseline_plans(baseline: Baseline, trials: Sequence[Trial], host: HostFacts, source: str) -> None:
     """Raises InputError, before anything runs, unless the trials are of the baseline's scenario and plans."""
-    for trial in trials:
-        check_same_scenario(baseline, scenario_digest(trial.scenario), f"{trial.scenario.name} now", source)
     saved = {run.plan_digest for run in baseline.runs}
     for trial in trials:
+        check_same_scenario(baseline, trial.manifest(host).scenario_digest, f"{trial.scenario.name} is now", source)
         if trial.plan.digest not in saved:
             raise InputError(
-                f"seed {trial.seed} draws another plan with this version than loadlab {baseline.loadlab} drew; save the baseline again", source=source
+                f"has no run of the plan that seed {trial.seed} draws here (it was saved by loadlab {baseline.loadlab}); save it again",
+                source=source,
             )

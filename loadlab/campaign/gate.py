@@ -53,8 +53,8 @@ def gate_against_baseline(file: Path, candidate: Sequence[RunDir], rules: GateRu
     partners = [run for run in baseline.runs if run.plan_digest in plans]
     comparison = compare_runs(partners or baseline.runs, [measure(run, metrics, slos)[0] for run in candidate], metrics)
     warnings = [
-        f"the baseline is of {baseline.saved_from[:10]}, loadlab {baseline.loadlab}, target {baseline.target}: what changed on the machine since "
-        "counts as a difference",
+        f"the baseline is of {baseline.saved_from[:10]}, loadlab {baseline.loadlab}, target {baseline.target}: "
+        "what else changed since then counts as a difference",
         *_said(comparison),
     ]
     return _report(baseline.name, candidate, comparison, judge(comparison, margins, rules.fewest_pairs), rules, host, warnings)
@@ -65,7 +65,7 @@ def _common_name(base: Sequence[RunDir], candidate: Sequence[RunDir]) -> str:
     for run in (*base, *candidate):
         if run.manifest.scenario_digest != first.scenario_digest:
             raise InputError(
-                f"ran another scenario than {base[0].path}, so that a difference would be that of the traffic: nothing can pass or regress. "
+                f"ran another scenario than {base[0].path}, so that a difference may be that of the traffic. "
                 "Run the same scenario on both targets; `loadlab compare` shows strangers",
                 source=str(run.path),
             )
@@ -85,7 +85,8 @@ def _check_saved(baseline: Baseline, margins: Sequence[Margin], file: Path) -> N
     for margin in margins:
         if str(margin.metric) not in baseline.metrics:
             raise InputError(
-                f"was saved without {margin.metric}; save it again with --metric '{margin.metric}', or leave the margin out", source=str(file)
+                f"was saved without {margin.metric}; save it again with --metric '{margin.metric}', or leave the margin out",
+                source=str(file),
             )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loadlab.analysis.compare import Comparison
@@ -44,6 +44,7 @@ class GateReport:
     threshold_blocks: tuple[Json, ...] = ()
     warnings: tuple[str, ...] = ()
     passes_inconclusive: bool = False
+    noise: tuple[Json, ...] = ()  # of a self-test: what each metric differs by, by chance
 
     @property
     def verdict(self) -> GateVerdict:
@@ -74,7 +75,13 @@ class GateReport:
         """Every check: runs that are no measurement, then margins, then thresholds."""
         broken = [Line(name=f"{label} is a measurement", verdict=v, said=v.value, detail=why) for label, v, why in self.problems]
         checks = () if self.result is None else self.result.checks
-        return (*broken, *map(check_line, checks), *self.thresholds)
+        judged = (*map(check_line, checks), *self.thresholds)
+        return (*broken, *(map(_not_judged, judged) if broken else judged))
+
+
+def _not_judged(line: Line) -> Line:
+    """On runs that are no measurement nothing passes, and nothing regresses."""
+    return replace(line, verdict=GateVerdict.INCONCLUSIVE, detail="not judged: a run is no measurement")
 
 
 def margin_text(metric: Metric, allowed: float) -> str:
@@ -100,7 +107,11 @@ def _details(check: Check) -> Iterator[str]:
     if check.note:
         yield check.note
     if check.verdict is GateVerdict.INCONCLUSIVE and check.p_regressed is not None:
-        yield "more pairs than anybody runs would be needed" if check.more_pairs is None else f"about {check.more_pairs:,} more pairs would settle it"
+        yield (
+            "more pairs than anybody runs would be needed"
+            if check.more_pairs is None
+            else f"about {check.more_pairs:,} more pairs would settle it"
+        )
     if d.detectable is not None and check.verdict is not GateVerdict.REGRESSED:
         yield f"detectable: {change_text(d.metric, d.detectable).lstrip('+')}"
 
@@ -117,7 +128,8 @@ def headline(report: GateReport) -> str:
         case GateVerdict.FAILED:
             return f"FAILED: {names}"
         case GateVerdict.INCONCLUSIVE:
-            return f"INCONCLUSIVE: {names or 'nothing was checked'}{_more(report)}{' (passes: --inconclusive pass)' * report.passes_inconclusive}"
+            passes = " (passes: --inconclusive pass)" if report.passes_inconclusive else ""
+            return f"INCONCLUSIVE: {names or 'nothing was checked'}{_more(report)}{passes}"
         case GateVerdict.INCOMPLETE:
             return f"INCOMPLETE: {names}"
         case GateVerdict.INVALID:
@@ -145,6 +157,7 @@ def gate_document(report: GateReport) -> Json:
         "checks": [_check_block(check) for check in (() if result is None else result.checks)],
         "thresholds": list(report.threshold_blocks),
         "comparison": None if report.comparison is None else comparison_block(report.comparison),
+        "noise": list(report.noise),
         "host": {"t0": report.t0, "hostname": report.hostname, "command": report.command, "duration_s": report.duration_s},
     }
 

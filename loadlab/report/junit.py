@@ -1,8 +1,8 @@
 """A gate as JUnit XML, which CI systems show as tests: one suite, a test case for each check.
 
-The structure is the one that Ant wrote and that Jenkins, GitLab and GitHub's reporters read: testsuites > testsuite > properties, testcase*,
-system-out, system-err. What regressed or failed is a failure; what is no measurement is an error; what is inconclusive is a failure, or
-skipped where it passes.
+The structure is the one that Ant wrote and that Jenkins, GitLab and GitHub's reporters read: testsuites > testsuite > properties,
+testcase*, system-out, system-err. What regressed or failed is a failure, what is no measurement an error, what is inconclusive a failure
+too, or skipped where it passes.
 """
 
 from __future__ import annotations
@@ -31,14 +31,19 @@ def junit_xml(report: GateReport) -> bytes:
         },
     )  # fmt: skip
     properties = SubElement(suite, "properties")
-    for name, value in (("verdict", report.verdict.value), ("exit_code", str(int(report.exit_code))), ("command", clean_text(report.command))):
+    for name, value in (
+        ("verdict", report.verdict.value),
+        ("exit_code", str(int(report.exit_code))),
+        ("command", clean_text(report.command)),
+    ):
         SubElement(properties, "property", {"name": name, "value": value})
     for line, kind in zip(lines, results, strict=True):
         _add_case(suite, report.name, line, kind)
     SubElement(suite, "system-out").text = clean_text(headline(report))
     SubElement(suite, "system-err").text = "\n".join(clean_text(warning) for warning in report.warnings)
     indent(root)
-    return tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
+    document: bytes = tostring(root, encoding="UTF-8", xml_declaration=True)
+    return document + b"\n"
 
 
 def _result(line: Line, report: GateReport) -> str | None:
@@ -54,7 +59,9 @@ def _result(line: Line, report: GateReport) -> str | None:
 
 
 def _add_case(suite: Element, scenario: str, line: Line, kind: str | None) -> None:
-    case = SubElement(suite, "testcase", {"classname": f"loadlab.gate.{clean_text(scenario)}", "name": clean_text(line.name), "time": "0.000"})
+    case = SubElement(
+        suite, "testcase", {"classname": f"loadlab.gate.{clean_text(scenario)}", "name": clean_text(line.name), "time": "0.000"}
+    )
     if kind is None:
         return
     message = clean_text(f"{line.verdict.value}: {line.said}")

@@ -36,7 +36,8 @@ def _lines(report: GateReport) -> Iterator[str]:
         yield "| check | found | verdict | |"
         yield "|---|---|---|---|"
     for line in report.lines:
-        yield f"| {escaped(line.name)} | {escaped(line.said)} | {_MARKS.get(line.verdict, f'**{line.verdict.value.upper()}**')} | {escaped(line.detail)} |"
+        mark = _MARKS.get(line.verdict, f"**{line.verdict.value.upper()}**")
+        yield f"| {escaped(line.name)} | {escaped(line.said)} | {mark} | {escaped(line.detail)} |"
     if report.comparison is not None:
         yield ""
         yield f"- base: {escaped(side_text(report.comparison.base))}"

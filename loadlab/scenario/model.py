@@ -15,6 +15,8 @@ from loadlab.scenario.load import InTrace, Load, OpenLoop, Replay
 from loadlab.scenario.plan import RequestKind
 from loadlab.scenario.sessions import Sessions
 from loadlab.schema import Bound, NonNegative, Share, as_table, read_table, shown, shown_key
+from loadlab.wire.openai import RequestTable
+from loadlab.wire.template import HttpTemplate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes part of a directory's name
 MAX_LABEL_CHARS = 80
@@ -81,10 +83,13 @@ class TrafficClass:
     images: Images | None = None
     sessions: Sessions | None = None
     timeout_s: Annotated[float, Span] | None = None
+    request: RequestTable | None = None
+    http: HttpTemplate | None = None
 
     def __post_init__(self) -> None:
         for key in ("tier", "region", "mode"):
             _check_label(getattr(self, key), key)
+        self._check_request()
         self._check_modes()
         if not self.model.strip() or not self.model.isprintable():
             raise ValueError(f"model = {shown(self.model)} must be the name of a served model")
@@ -97,6 +102,15 @@ class TrafficClass:
     def generates(self) -> bool:
         """True if an answer has at least one token."""
         return self.kind in (RequestKind.CHAT, RequestKind.COMPLETION)
+
+    def _check_request(self) -> None:
+        """How it is asked over HTTP goes with what is asked."""
+        if self.kind is RequestKind.HTTP and self.http is None:
+            raise ValueError('http is missing: kind = "http" needs [classes.NAME.http] with at least a path')
+        if self.kind is not RequestKind.HTTP and self.http is not None:
+            raise ValueError('http must be left out: it goes with kind = "http"')
+        if self.kind is RequestKind.HTTP and self.request is not None:
+            raise ValueError('request must be left out: kind = "http" has the table http instead')
 
     def _check_modes(self) -> None:
         if self.modes is None:

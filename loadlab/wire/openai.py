@@ -44,6 +44,50 @@ class OpenAIOptions:
     extra: Mapping[str, Any] | None = None  # fields of the body, over ours
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTable:
+    """How a traffic class asks an OpenAI endpoint, as a scenario says it. Means nothing to a simulated target: it draws lengths only."""
+
+    stream: bool = True
+    json_mode: bool = False
+    tools: str | None = None  # a JSON array of tools, as the API takes them
+    extra: str | None = None  # a JSON object of further fields, such as '{"temperature": 0}'
+
+    def __post_init__(self) -> None:
+        _from_json("tools", self.tools, list)
+        fields: dict[str, Any] = _from_json("extra", self.extra, dict) or {}
+        for name in _OURS.intersection(fields):
+            raise ValueError(f"extra must not set {name}: it is set for you")
+
+    def options(self, base: OpenAIOptions) -> OpenAIOptions:
+        """These wishes on top of what holds for every class of the run."""
+        tools = _from_json("tools", self.tools, list)
+        extra = _from_json("extra", self.extra, dict)
+        return replace(
+            base,
+            stream=self.stream and base.stream,
+            json_mode=self.json_mode,
+            tools=tuple(tools or ()),
+            extra={**(base.extra or {}), **(extra or {})},
+        )
+
+
+_OURS = frozenset({"model", "messages", "prompt", "input", "stream", "stream_options", "tools", "response_format"})
+
+
+def _from_json(key: str, text: str | None, kind: type) -> Any:
+    """What a JSON text of a scenario holds; None where there is none. Raises ValueError unless it is of that kind."""
+    if text is None:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{key} must be JSON: {error}") from None
+    if not isinstance(value, kind) or (isinstance(value, list) and not all(isinstance(item, dict) for item in value)):
+        raise ValueError(f"{key} must be a JSON {'array of objects' if kind is list else 'object'}")
+    return value
+
+
 def chat(
     model: str, messages: Sequence[Message], output_tokens: int, images: Sequence[bytes] = (), options: OpenAIOptions | None = None
 ) -> WireRequest:

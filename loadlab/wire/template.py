@@ -83,14 +83,14 @@ class HttpTemplate:
         for key in ("path", "body"):
             for name in _PLACEHOLDER.findall(getattr(self, key) or ""):
                 if name not in PLACEHOLDERS:
-                    raise ValueError(f"{key} = has {{{name}}}, which must be one of {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}")
+                    raise ValueError(f"{key} has {{{name}}}; a placeholder must be one of {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}")
         if self.success_value is not None and self.success_field is None:
             raise ValueError(f"success_value = {shown(self.success_value)} must go with a success_field")
         if self.body is not None and "json" in self.content_type:
             try:
                 json.loads(self._filled_body(_SAMPLE))
             except ValueError as error:
-                raise ValueError(f"body = must be JSON once its placeholders are filled: {error}") from None
+                raise ValueError(f"body must be JSON once its placeholders are filled: {error}") from None
 
     def _check_headers(self) -> None:
         if len(self.headers) > MAX_HEADERS:
