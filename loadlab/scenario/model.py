@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 from loadlab.errors import InputError
 from loadlab.scenario import lengths
+from loadlab.scenario.judgement import check_thresholds
 from loadlab.scenario.limits import MAX_CLASSES, Span, Weight, WeightOrZero
 from loadlab.scenario.load import InTrace, Load, OpenLoop, Replay
 from loadlab.scenario.plan import RequestKind
 from loadlab.scenario.sessions import Sessions
 from loadlab.schema import Bound, NonNegative, Share, as_table, read_table, shown, shown_key
+from loadlab.slo import Slo
 from loadlab.wire.openai import RequestTable
 from loadlab.wire.template import HttpTemplate
 
@@ -68,7 +70,8 @@ class TrafficClass:
     """Requests of one sort. `share` is its part of the requests, relative to the other classes: 2 and 1 are two thirds and one third.
 
     With sessions `prompt_tokens` is the user's own text of each turn. In a replay the lengths come from the trace, and the two laws
-    are absent. `timeout_s` overrides the scenario's. `mode` labels every request alike; `modes` are dealt out to them by share.
+    are absent. `timeout_s` overrides the scenario's, and so does each key of `slo`. `mode` labels every request alike; `modes` are dealt
+    out to them by share.
     """
 
     model: str
@@ -83,6 +86,7 @@ class TrafficClass:
     images: Images | None = None
     sessions: Sessions | None = None
     timeout_s: Annotated[float, Span] | None = None
+    slo: Slo | None = None
     request: RequestTable | None = None
     http: HttpTemplate | None = None
 
@@ -128,11 +132,16 @@ class TrafficClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """Traffic, complete but for the target and the seed. `timeout_s` is the client's limit on one request, from when it is due."""
+    """Traffic, complete but for the target and the seed. `timeout_s` is the client's limit on one request, from when it is due.
+
+    `slo` says what a good request is; `thresholds`, such as "ttft.p95 < 800ms", judge a run. Neither changes a request.
+    """
 
     name: str
     description: str = ""
     timeout_s: Annotated[float, Span] | None = None
+    slo: Slo | None = None
+    thresholds: tuple[str, ...] = ()
     load: Load
     classes: dict[str, TrafficClass]
 
@@ -145,6 +154,7 @@ class Scenario:
         for name, traffic_class in self.classes.items():
             check_name(name, "classes")
             _check_class(f"classes.{name}", traffic_class, self.load)
+        check_thresholds(self.thresholds, self.slo, self.classes)
 
 
 def _check_class(key: str, traffic_class: TrafficClass, load: Load) -> None:
