@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from loadlab import __version__
-from loadlab.cli import report, run
+from loadlab.cli import catalog, report, run
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
 
 WHAT = """Replay random and bursty LLM traffic on a simulated sharded backend, and record what becomes of every request.
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("run", epilog=run.EPILOG)(run.run)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.add_typer(catalog.app, name="catalog")
 
 
 def _print_version(value: bool) -> None:
