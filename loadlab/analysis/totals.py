@@ -10,6 +10,8 @@ import numpy as np
 from loadlab.analysis.table import CAUSES, OUTCOMES, RequestTable
 from loadlab.record.request import Outcome
 
+FAILED = (Outcome.OOM, Outcome.TIMEOUT, Outcome.HTTP_ERROR, Outcome.CONNECTION_ERROR, Outcome.TRUNCATED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
@@ -37,7 +39,7 @@ class Totals:
     @property
     def failed(self) -> int:
         """Sent, not refused, and not answered in full and in time."""
-        return self.oom + self.timeout + self.http_error + self.connection_error + self.truncated
+        return sum(self.count(outcome) for outcome in FAILED)
 
     def __add__(self, other: Totals) -> Totals:
         counts = {outcome: self.count(outcome) + other.count(outcome) for outcome in Outcome}

@@ -52,6 +52,7 @@ class Cause(StrEnum):
     STOPPED = "stopped"  # the run ended before it was due
     OUT_OF_SOCKETS = "out_of_sockets"  # file descriptors or ports exhausted on our side
     LOST = "lost"  # the worker that had it is gone
+    CLIENT_LEFT = "client_left"  # seen by a server: the client closed its connection before the answer was complete
 
 
 OUTCOME_OF: Mapping[Cause, Outcome] = {
@@ -82,6 +83,7 @@ OUTCOME_OF: Mapping[Cause, Outcome] = {
     Cause.STOPPED: Outcome.NOT_SENT,
     Cause.OUT_OF_SOCKETS: Outcome.NOT_SENT,
     Cause.LOST: Outcome.UNKNOWN,
+    Cause.CLIENT_LEFT: Outcome.TIMEOUT,
 }
 
 
@@ -112,7 +114,7 @@ class RequestRecord:
     image_tokens: int | None = None
     cached_prompt_tokens: int | None = None  # of the prompt, read from the KV cache
     output_tokens: int | None = None  # received, also when the request then failed
-    tokens_estimated: bool = False  # the server did not say; counted from chunks
+    tokens_estimated: bool = False  # the server did not say; counted from the text that came
     outcome: Outcome
     cause: Cause | None = None
     http_status: int | None = None

@@ -1,13 +1,9 @@
-"""Series drawn as SVG text, for embedding in a page. The only module that imports matplotlib; equal series give equal bytes."""
+"""Series drawn as SVG text, for embedding in a page. Equal series give equal bytes."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,31 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from loadlab.analysis.table import FloatArray
+from loadlab.report.figure_style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RC, SKY, VERMILION, as_svg
 from loadlab.report.series import DistributionSeries, ShardSeries, TimelineSeries
 from loadlab.units import format_duration
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
 _REPLICA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
-_RC: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 8.0,
-    "lines.linewidth": 1.3,
-    "path.simplify": True,
-    "text.parse_math": False,  # names come from files
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +34,7 @@ class OverviewPoint:
 
 def draw_timeline(series: TimelineSeries, name: str) -> str:
     """Stacked panels over one time axis: rates, requests in flight and queued, KV use, GPU use; OOM and preemption marked."""
-    with mpl.rc_context(_RC | {"svg.hashsalt": f"timeline {name}"}):
+    with mpl.rc_context(RC | {"svg.hashsalt": f"timeline {name}"}):
         figure = Figure(figsize=(8.4, 6.0))
         panels = figure.subplots(4 if series.replicas else 2, 1, sharex=True, squeeze=False)[:, 0]
         _draw_rates(panels[0], series)
@@ -71,12 +47,12 @@ def draw_timeline(series: TimelineSeries, name: str) -> str:
         panels[-1].set_xlim(series.edges_s[0], series.edges_s[-1])
         figure.align_ylabels(list(panels))
         figure.subplots_adjust(left=0.1, right=0.79, top=0.98, bottom=0.08, hspace=0.16)
-        return _as_svg(figure, f"timeline of {name}")
+        return as_svg(figure, f"timeline of {name}")
 
 
 def draw_shards(series: ShardSeries, name: str) -> str:
     """A row for each GPU over time, dark where it stood idle: the group of a slow GPU waits for it."""
-    with mpl.rc_context(_RC | {"svg.hashsalt": f"shards {name}", "axes.grid": False}):
+    with mpl.rc_context(RC | {"svg.hashsalt": f"shards {name}", "axes.grid": False}):
         figure = Figure(figsize=(8.4, 0.9 + 0.17 * len(series.names)))
         axes = figure.subplots()
         extent = (float(series.edges_s[0]), float(series.edges_s[-1]), len(series.names) - 0.5, -0.5)
@@ -85,7 +61,7 @@ def draw_shards(series: ShardSeries, name: str) -> str:
         axes.set_xlabel("seconds since the start of the run")
         figure.colorbar(image, ax=axes, label="GPU busy, %", pad=0.015)
         figure.subplots_adjust(left=0.13, right=1.0, top=0.97, bottom=0.45 / (0.9 + 0.17 * len(series.names)))
-        return _as_svg(figure, f"how busy each GPU of {name} was")
+        return as_svg(figure, f"how busy each GPU of {name} was")
 
 
 def _steps(axes: Axes, values: FloatArray, edges_s: FloatArray, colour: str, label: str, *, fill: bool = False) -> None:
@@ -136,13 +112,13 @@ def _legend(axes: Axes) -> None:
 
 def draw_distributions(series: Mapping[str, DistributionSeries], name: str) -> str:
     """Side by side, each latency's share of OK requests that took at most so long (empirical distribution), percentiles marked."""
-    with mpl.rc_context(_RC | {"svg.hashsalt": f"distribution {name}"}):
+    with mpl.rc_context(RC | {"svg.hashsalt": f"distribution {name}"}):
         figure = Figure(figsize=(8.4, 2.7))
         for axes, (label, one) in zip(figure.subplots(1, len(series), sharey=True), series.items(), strict=True):
             _draw_distribution(axes, label, one)
         figure.axes[0].set_ylabel("OK requests, %")
         figure.subplots_adjust(left=0.075, right=0.985, top=0.9, bottom=0.2, wspace=0.08)
-        return _as_svg(figure, f"latency distributions of {name}")
+        return as_svg(figure, f"latency distributions of {name}")
 
 
 def _draw_distribution(axes: Axes, label: str, one: DistributionSeries) -> None:
@@ -168,7 +144,7 @@ def _draw_distribution(axes: Axes, label: str, one: DistributionSeries) -> None:
 
 def draw_overview(points: Sequence[OverviewPoint], name: str) -> str:
     """One line per experiment: success with its interval and OOMs on the left, p95 of TTFT and end to end on the right."""
-    with mpl.rc_context(_RC | {"svg.hashsalt": f"overview {name}"}):
+    with mpl.rc_context(RC | {"svg.hashsalt": f"overview {name}"}):
         figure = Figure(figsize=(8.4, 1.0 + 0.25 * max(len(points), 2)))
         left, right = figure.subplots(1, 2, sharey=True)
         rows = np.arange(len(points), dtype=np.float64)
@@ -179,7 +155,7 @@ def draw_overview(points: Sequence[OverviewPoint], name: str) -> str:
         figure.subplots_adjust(
             left=0.21, right=0.985, top=1 - 0.35 / figure.get_figheight(), bottom=0.45 / figure.get_figheight(), wspace=0.06
         )
-        return _as_svg(figure, f"success and p95 latency by experiment of {name}")
+        return as_svg(figure, f"success and p95 latency by experiment of {name}")
 
 
 def _draw_success(axes: Axes, points: Sequence[OverviewPoint]) -> None:
@@ -208,24 +184,3 @@ def _draw_p95(axes: Axes, points: Sequence[OverviewPoint]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, handletextpad=0.1, borderaxespad=0.1, columnspacing=0.8)
     axes.tick_params(left=False)
-
-
-_PATH_DATA = re.compile(r' d="([^"]*)"')
-_LONG_NUMBER = re.compile(r"(\.\d\d)\d+")
-
-
-def _as_svg(figure: Figure, description: str) -> str:
-    """The figure as an <svg> element that scales with its container: no prolog, metadata, or address of another site."""
-    buffer = io.StringIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has other fonts
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = _PATH_DATA.sub(lambda found: ' d="' + _LONG_NUMBER.sub(r"\1", found[1]).replace("\n", "") + '"', svg)
-    tag, rest = svg.split(">", 1)
-    box = re.search(r'viewBox="([^"]*)"', tag)
-    assert box is not None, "matplotlib's svg has a viewBox"
-    label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return f'<svg viewBox="{box[1]}" role="img" aria-label="{label}">{rest}'

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from loadlab.analysis.intervals import wilson
-from loadlab.analysis.latency import e2e_s, order_statistic, tpot_s, ttft_s
+from loadlab.analysis.latency import duration_s, e2e_s, order_statistic, tpot_s, ttft_s
 from loadlab.analysis.table import FloatArray, RequestTable, table_of_chunks
 from loadlab.analysis.totals import Totals, causes_of, totals_of
 from loadlab.errors import InputError
@@ -18,6 +18,7 @@ from loadlab.record.manifest import Manifest, Status
 from loadlab.record.request import Outcome
 from loadlab.record.run_dir import REQUESTS_FILE, RunDir
 from loadlab.report.text import NOT_RUN, PERCENTILES, is_maximum
+from loadlab.report.validity import validity_block
 
 RUN_SCHEMA, CAMPAIGN_SCHEMA = "loadlab/run/1", "loadlab/campaign/1"
 Json = dict[str, Any]
@@ -60,23 +61,16 @@ def _percentiles(values: FloatArray) -> Json:
     return block
 
 
-def _duration_s(table: RequestTable) -> float | None:
-    """From the first due time to the last end, whatever the outcome; None where no row has a time."""
-    known = np.concatenate([table.scheduled_s, table.finished_s])
-    known = known[~np.isnan(known)]
-    return float(known.max() - known.min()) if len(known) else None
-
-
 def _throughput_block(table: RequestTable) -> Json:
     """Rates over the duration of the run; work of OK rows only."""
-    duration_s, ok = _duration_s(table), table.ok
+    over_s, ok = duration_s(table), table.ok
 
     def rate(amount: float, what: str) -> Json:
-        return estimate(float(amount) / duration_s if duration_s else None, note=f"{what} {_RATE_NOTE}")
+        return estimate(float(amount) / over_s if over_s else None, note=f"{what} {_RATE_NOTE}")
 
     prompt_tokens = np.nansum(table.prompt_tokens[ok]) + np.nansum(table.image_tokens[ok])
     return {
-        "duration_s": duration_s,
+        "duration_s": over_s,
         "requests_per_s": rate(float(np.count_nonzero(ok)), "count"),
         "output_tokens_per_s": rate(np.nansum(table.output_tokens[ok]), "tokens"),
         "prompt_tokens_per_s": rate(prompt_tokens, "text and image tokens, cached ones included,"),
@@ -135,7 +129,8 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
         "metrics": metrics_block(table),
         "causes": causes_of(table),
         "throughput": _throughput_block(table),
-        "observed": _observed_block(run.timeline(), _duration_s(table)),
+        "observed": _observed_block(run.timeline(), duration_s(table)),
+        "validity": validity_block(table, manifest),
         **_conditions_of(manifest),
         "host": asdict(manifest.host),
     }
@@ -167,6 +162,7 @@ def not_run_experiment(experiment_id: str, name: str, planned: int) -> Json:
         "causes": {},
         "throughput": _throughput_block(empty),
         "observed": _observed_block((), None),
+        "validity": None,
     }
 
 

@@ -1,127 +1,120 @@
-"""When requests arrive: one frozen dataclass per law, and the arrival times that it draws.
+"""When requests arrive: every arrival law under one roof, alone, superposed, or in phases one after another.
 
-Every law is mean-matched: its long-run rate is the rate that it states. All but `Constant` work in operational time: unit-mean
-gaps are summed, and the sums are put through the inverse of the integrated rate, so that arrival k happens when the integral
-of the rate reaches the k-th sum (Cinlar, Introduction to Stochastic Processes, 1975, ch. 4.7). That is exact where the inverse is.
+Every law is mean-matched: its long-run rate is the rate that it states, and its first n arrivals are the same however many are
+asked for. Formulas and sources: docs/traffic-models.md.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
-from itertools import pairwise
 from typing import Annotated, ClassVar, TypeAlias, assert_never
 
 import numpy as np
 from numpy.random import Generator
 
-from loadlab.scenario.limits import MAX_SPAN_S, Delay, Moment, Rate, RateOrZero, Span
+from loadlab.errors import InputError
+from loadlab.scenario import clusters, profiles, renewal, states
+from loadlab.scenario.clusters import Cluster as Cluster
+from loadlab.scenario.limits import Requests, Span
 from loadlab.scenario.plan import FloatArray
-from loadlab.schema import Bound, Share, shown
+from loadlab.scenario.profiles import Diurnal as Diurnal
+from loadlab.scenario.profiles import Harmonic as Harmonic
+from loadlab.scenario.profiles import Hourly as Hourly
+from loadlab.scenario.profiles import Profile as Profile
+from loadlab.scenario.profiles import Ramp as Ramp
+from loadlab.scenario.profiles import Spike as Spike
+from loadlab.scenario.profiles import Step as Step
+from loadlab.scenario.profiles import Weekday as Weekday
+from loadlab.scenario.renewal import Constant as Constant
+from loadlab.scenario.renewal import Cv, Gaps
+from loadlab.scenario.renewal import Gamma as Gamma
+from loadlab.scenario.renewal import Lognormal as Lognormal
+from loadlab.scenario.renewal import Poisson as Poisson
+from loadlab.scenario.renewal import Weibull as Weibull
+from loadlab.scenario.states import MAX_STATES as MAX_STATES
+from loadlab.scenario.states import Dwell as Dwell
+from loadlab.scenario.states import Mmpp as Mmpp
+from loadlab.scenario.states import OnOff as OnOff
 
-# Gaps with CV 100 come in bursts of some cv^2 / 2 = 5,000 requests; beyond, a plan is one burst. Below 0.01 nothing is left to chance.
-Cv = Bound("> 0, from 0.01 to 100", lambda x: 0.01 <= x <= 100)
-Stay = Bound("> 0, from a microsecond to 30 days", lambda x: 1e-6 <= x <= MAX_SPAN_S)
-Period = Bound("> 0, from a millisecond to 30 days", lambda x: 1e-3 <= x <= MAX_SPAN_S)
-MAX_STATES = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
-    """Arrival k (from 0) at k / rate_per_s exactly."""
-
-    kind: ClassVar[str] = "constant"
-    rate_per_s: Annotated[float, Rate]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Poisson:
-    """Independent arrivals: gaps are exponential (Ross, Stochastic Processes, 2nd ed., prop. 2.2.1)."""
-
-    kind: ClassVar[str] = "poisson"
-    rate_per_s: Annotated[float, Rate]
+MAX_PARTS = 100  # of a superposition, and phases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gamma:
-    """Renewal process with Gamma gaps of coefficient of variation `cv`: 1 is Poisson, above is bursty, below is regular.
+class Modulated:
+    """A rate that is a function of time, and gaps more or less regular than Poisson's: the renewal process with `gaps` of mean 1,
+    run through the inverse of the integrated rate. With gaps = "exponential" it is the profile by itself."""
 
-    The first gap is what a stationary process shows from a random moment on, U * Gamma(shape + 1): the law of the forward
-    recurrence time (Cox, Renewal Theory, 1962, ch. 5). Without it a window from 0 would hold (cv^2 - 1) / 2 arrivals too many.
-    """
-
-    kind: ClassVar[str] = "gamma"
-    rate_per_s: Annotated[float, Rate]
-    cv: Annotated[float, Cv]
-
-
-class Dwell(StrEnum):
-    """How long a state of `OnOff` lasts: its dwell_s exactly, or exponential with that mean (then it is an MMPP)."""
-
-    FIXED = "fixed"
-    EXPONENTIAL = "exponential"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnOff:
-    """Poisson arrivals whose rate steps through `rates_per_s` in a circle, from the first state on, staying `dwell_s` in each."""
-
-    kind: ClassVar[str] = "onoff"
-    rates_per_s: Annotated[tuple[float, ...], RateOrZero]
-    dwell_s: Annotated[tuple[float, ...], Stay]
-    dwell: Dwell = Dwell.FIXED
+    kind: ClassVar[str] = "modulated"
+    profile: Profile
+    gaps: Gaps
+    cv: Annotated[float, Cv] | None = None
 
     def __post_init__(self) -> None:
-        rates = shown(list(self.rates_per_s))
-        if len(self.rates_per_s) != len(self.dwell_s) or not 2 <= len(self.dwell_s) <= MAX_STATES:
-            raise ValueError(f"rates_per_s = {rates} must have as many entries as dwell_s ({len(self.dwell_s)}), 2 to {MAX_STATES:,}")
-        if not any(self.rates_per_s):
-            raise ValueError(f"rates_per_s = {rates} must have an entry above 0")
+        needs_cv = self.gaps in (Gaps.GAMMA, Gaps.WEIBULL, Gaps.LOGNORMAL)
+        if needs_cv and self.cv is None:
+            raise ValueError(f'cv is missing: gaps = "{self.gaps}" need one, such as cv = 3')
+        if not needs_cv and self.cv is not None:
+            raise ValueError(f'cv = {self.cv} must be left out with gaps = "{self.gaps}"')
+
+
+SingleLaw: TypeAlias = (
+    Constant | Poisson | Gamma | Weibull | Lognormal | OnOff | Mmpp | Ramp | Step | Spike | Diurnal | Hourly | Cluster | Modulated
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spike:
-    """Poisson arrivals at base_per_s, but at peak_per_s during [a, a + for_s) for each a in `at_s`."""
+class Superposition:
+    """Independent streams, merged: such as a calm crowd and a batch job every ten minutes."""
 
-    kind: ClassVar[str] = "spike"
-    base_per_s: Annotated[float, Rate]
-    peak_per_s: Annotated[float, Rate]
-    at_s: Annotated[tuple[float, ...], Delay]
-    for_s: Annotated[float, Span]
+    kind: ClassVar[str] = "superposition"
+    of: tuple[SingleLaw, ...]
 
     def __post_init__(self) -> None:
-        if self.peak_per_s <= self.base_per_s:
-            raise ValueError(f'peak_per_s = {self.peak_per_s} must be > base_per_s ({self.base_per_s}). Swap them, or use kind = "poisson"')
-        if not self.at_s:
-            raise ValueError("at_s = [] must name at least one time")
-        if any(later < earlier + self.for_s for earlier, later in pairwise(self.at_s)):
-            raise ValueError(
-                f"at_s = {shown(list(self.at_s))} must ascend in steps of at least for_s ({self.for_s} s): spikes must not overlap"
-            )
+        if not 1 <= len(self.of) <= MAX_PARTS:
+            raise ValueError(f"of = {len(self.of)} laws must be 1 to {MAX_PARTS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diurnal:
-    """Poisson arrivals at mean_per_s * (1 + amplitude * sin(2 pi (t - phase_s) / period_s)): at phase_s the rate rises through its mean."""
+class Phase:
+    """A stretch of time with a law of its own, whose clock starts with it: for duration_s, or until `requests` have come and the next
+    one would."""
 
-    kind: ClassVar[str] = "diurnal"
-    mean_per_s: Annotated[float, Rate]
-    amplitude: Annotated[float, Share]
-    period_s: Annotated[float, Period]
-    phase_s: Annotated[float, Moment] = 0.0
+    arrivals: SingleLaw | Superposition
+    duration_s: Annotated[float, Span] | None = None
+    requests: Annotated[int, Requests] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.duration_s is None) == (self.requests is None):
+            raise ValueError("duration_s or requests must say when the phase ends, one of the two")
 
 
-Arrivals: TypeAlias = Constant | Poisson | Gamma | OnOff | Spike | Diurnal
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phases:
+    """Laws one after another. After the last phase nobody comes."""
+
+    kind: ClassVar[str] = "phases"
+    phases: tuple[Phase, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.phases) <= MAX_PARTS:
+            raise ValueError(f"phases = {len(self.phases)} must be 1 to {MAX_PARTS}")
+
+
+Arrivals: TypeAlias = SingleLaw | Superposition | Phases
 
 
 def arrival_times_s(law: Arrivals, rng: Generator, *, requests: int | None = None, duration_s: float | None = None) -> FloatArray:
     """Arrival times: the first `requests`, or those on [0, duration_s), or where both are given whichever ends first.
 
     Returns float64[n], ascending, seconds since the run's t0; inf may stand for a time beyond MAX_SPAN_S. Takes one number from
-    `rng`, so that both end rules see the same arrivals: a longer run begins with the shorter one. Raises ValueError without an end rule.
+    `rng`, so that both end rules see the same arrivals: a longer run begins with the shorter one. Phases end by themselves, and may
+    so give fewer. Raises ValueError without an end rule where the law has no end.
     """
     seed = int(rng.integers(2**63))
+    if isinstance(law, Phases):
+        times = _phase_times_s(law, requests, np.random.default_rng(seed))
+        return times[: None if duration_s is None else int(np.searchsorted(times, duration_s, side="left"))]
     if duration_s is None:
         if requests is None:
             raise ValueError("arrival_times_s needs requests, duration_s or both")
@@ -139,123 +132,92 @@ def _ample(expected: float) -> int:
     return math.ceil(expected + 6 * math.sqrt(expected)) + 16
 
 
-def first_arrivals_s(law: Arrivals, n: int, rng: Generator) -> FloatArray:
+def first_arrivals_s(law: SingleLaw | Superposition, n: int, rng: Generator) -> FloatArray:
     """The first n arrival times of a law: float64[n], ascending, seconds; inf may stand for a time beyond MAX_SPAN_S."""
-    times: FloatArray = np.maximum.accumulate(_inverse_times_s(law, n, rng))  # rounding must not reorder neighbours
+    times: FloatArray = np.maximum.accumulate(_times_s(law, n, rng))  # rounding must not reorder neighbours
     return times
 
 
-def _inverse_times_s(law: Arrivals, n: int, rng: Generator) -> FloatArray:
+def _times_s(law: SingleLaw | Superposition, n: int, rng: Generator) -> FloatArray:
     match law:
-        case Constant(rate_per_s=rate):
-            return np.arange(n) / rate
-        case Poisson(rate_per_s=rate):
-            return _unit_exponential_sums(n, rng) / rate
-        case Gamma():
-            return _gamma_sums(law.cv, n, rng) / law.rate_per_s
-        case OnOff():
-            gaps_rng, dwells_rng = rng.spawn(2)
-            return _through_states(_unit_exponential_sums(n, gaps_rng), law, dwells_rng)
-        case Spike():
-            return _through_spikes(_unit_exponential_sums(n, rng), law)
-        case Diurnal():
-            return _through_sinusoid(_unit_exponential_sums(n, rng), law)
+        case Constant() | Poisson() | Gamma() | Weibull() | Lognormal():
+            return renewal.renewal_times_s(law, n, rng)
+        case OnOff() | Mmpp():
+            return states.state_times_s(law, n, rng)
+        case Ramp() | Step() | Spike() | Diurnal() | Hourly():
+            return profiles.times_through(law, renewal.unit_sums(Gaps.EXPONENTIAL, 1.0, n, rng))
+        case Modulated():
+            return profiles.times_through(law.profile, renewal.unit_sums(law.gaps, law.cv or 0.0, n, rng))
+        case Cluster():
+            return clusters.cluster_times_s(law, n, rng)
+        case Superposition():
+            return _merged_s(law, n, rng)
         case _:
             assert_never(law)
+
+
+def _merged_s(law: Superposition, n: int, rng: Generator) -> FloatArray:
+    """Streams are drawn until n arrivals lie before the end of what is drawn of each: those are final."""
+    seeds = rng.integers(2**63, size=len(law.of)).tolist()
+    size = n // len(law.of) + 16
+    while True:
+        size = min(size, n)
+        streams = [first_arrivals_s(part, size, np.random.default_rng(seed)) for part, seed in zip(law.of, seeds, strict=True)]
+        merged = np.sort(np.concatenate(streams))
+        is_final = size == n or int(np.searchsorted(merged, min(float(stream[-1]) for stream in streams), side="right")) >= n
+        if is_final:
+            return merged[:n]
+        size *= 2
+
+
+def _phase_times_s(law: Phases, requests: int | None, rng: Generator) -> FloatArray:
+    """The arrivals of all phases, or the first `requests` of them; each phase has a stream of its own."""
+    start_s, found, times = 0.0, 0, []
+    for i, (phase, seed) in enumerate(zip(law.phases, rng.integers(2**63, size=len(law.phases)).tolist(), strict=True)):
+        if requests is not None and found >= requests:
+            break
+        phase_rng = np.random.default_rng(seed)
+        if phase.duration_s is not None:
+            left = None if requests is None else requests - found
+            own, length_s = arrival_times_s(phase.arrivals, phase_rng, requests=left, duration_s=phase.duration_s), phase.duration_s
+        else:
+            assert phase.requests is not None
+            drawn = arrival_times_s(phase.arrivals, phase_rng, requests=phase.requests + 1)
+            own, length_s = drawn[:-1], float(drawn[-1])
+            if math.isinf(length_s):
+                problem = f"= {phase.requests:,} do not come within 30 days: raise the rate, or end the phase by duration_s"
+                raise InputError(problem, key=f"load.arrivals.phases[{i}].requests")
+        times.append(start_s + own)
+        found, start_s = found + len(own), start_s + length_s
+    return np.concatenate(times)[:requests]
 
 
 def expected_arrivals(law: Arrivals, duration_s: float) -> float:
-    """Mean number of arrivals on [0, duration_s); for on/off and diurnal laws of whole cycles, rounded up to the next."""
+    """Mean number of arrivals on [0, duration_s); for on/off laws of whole cycles, rounded up to the next, and for phases that end by
+    `requests` all of these: at least what is meant."""
     match law:
-        case Constant(rate_per_s=rate) | Poisson(rate_per_s=rate) | Gamma(rate_per_s=rate):
-            return rate * duration_s
+        case Constant() | Poisson() | Gamma() | Weibull() | Lognormal() | Cluster() | Mmpp():
+            return law.rate_per_s * duration_s
         case OnOff():
-            return arrivals_per_cycle(law) * math.ceil(duration_s / sum(law.dwell_s))
-        case Spike():
-            inside_s = sum(min(max(duration_s - at, 0.0), law.for_s) for at in law.at_s)
-            return law.base_per_s * duration_s + (law.peak_per_s - law.base_per_s) * inside_s
-        case Diurnal():
-            return law.mean_per_s * law.period_s * math.ceil(duration_s / law.period_s)
+            return float(np.dot(law.rates_per_s, law.dwell_s)) * math.ceil(duration_s / sum(law.dwell_s))
+        case Ramp() | Step() | Spike() | Diurnal() | Hourly():
+            return profiles.integrated(law, duration_s)
+        case Modulated():
+            return profiles.integrated(law.profile, duration_s)
+        case Superposition():
+            return sum(expected_arrivals(part, duration_s) for part in law.of)
+        case Phases():
+            return _expected_in_phases(law, duration_s)
         case _:
             assert_never(law)
 
 
-def arrivals_per_cycle(law: OnOff) -> float:
-    """Mean number of arrivals while the law goes once through its states."""
-    return float(np.dot(law.rates_per_s, law.dwell_s))
-
-
-def _unit_exponential_sums(n: int, rng: Generator) -> FloatArray:
-    return np.cumsum(rng.standard_exponential(n))
-
-
-def _gamma_sums(cv: float, n: int, rng: Generator) -> FloatArray:
-    """Sums of n Gamma gaps of mean 1, the first of them a stationary forward recurrence time."""
-    shape = 1 / cv**2
-    first = rng.random() * rng.standard_gamma(shape + 1)
-    gaps = rng.standard_gamma(shape, max(n - 1, 0))
-    return np.cumsum(np.concatenate(([first], gaps))[:n]) / shape
-
-
-def _through_states(sums: FloatArray, law: OnOff, rng: Generator) -> FloatArray:
-    rates = np.asarray(law.rates_per_s)
-    match law.dwell:
-        case Dwell.FIXED:
-            edges = np.concatenate(([0.0], np.cumsum(law.dwell_s)))
-            totals = np.concatenate(([0.0], np.cumsum(rates * law.dwell_s)))
-            cycles, rest = np.divmod(sums, totals[-1])
-            return np.asarray(cycles * edges[-1] + np.interp(rest, totals, edges))
-        case Dwell.EXPONENTIAL:
-            return _through_random_states(sums, rates, np.asarray(law.dwell_s), rng)
-        case _:
-            assert_never(law.dwell)
-
-
-def _through_random_states(sums: FloatArray, rates: FloatArray, mean_dwell_s: FloatArray, rng: Generator) -> FloatArray:
-    """As the fixed states, over as many random cycles as the last sum or MAX_SPAN_S needs, whichever is less: later times are inf.
-
-    Drawn cycle by cycle, so that more cycles begin alike.
-    """
-    if not len(sums):
-        return sums
-    dwells = np.empty((0, len(rates)))
-    while float(np.sum(dwells @ rates)) <= sums[-1] and float(np.sum(dwells)) <= MAX_SPAN_S:
-        cycles = max(16, len(dwells))
-        dwells = np.concatenate((dwells, rng.standard_exponential((cycles, len(rates))) * mean_dwell_s))
-    edges = np.concatenate(([0.0], np.cumsum(dwells)))
-    totals = np.concatenate(([0.0], np.cumsum(dwells * rates)))
-    return np.interp(sums, totals, edges, right=np.inf)
-
-
-def _through_spikes(sums: FloatArray, law: Spike) -> FloatArray:
-    edges = np.concatenate(([0.0], np.ravel([(at, at + law.for_s) for at in law.at_s])))
-    rates = np.tile([law.base_per_s, law.peak_per_s], len(law.at_s))
-    totals = np.concatenate(([0.0], np.cumsum(np.diff(edges) * rates)))
-    after = edges[-1] + (sums - totals[-1]) / law.base_per_s
-    return np.where(sums < totals[-1], np.interp(sums, totals, edges), after)
-
-
-GRID = 4096  # points over one period, between which the sinusoid is inverted
-NEWTON_STEPS = 4  # from a grid of 4,096 two reach rounding error wherever the rate is not close to 0
-
-
-def _through_sinusoid(sums: FloatArray, law: Diurnal) -> FloatArray:
-    """Inverse of the integrated sinusoid: whole periods by division, the rest by Newton's method inside one cell of a grid."""
-    turn = 2 * math.pi / law.period_s
-    swing_s = law.amplitude / turn
-
-    def integrated(t: FloatArray) -> FloatArray:
-        swings: FloatArray = np.cos(turn * law.phase_s) - np.cos(turn * (t - law.phase_s))
-        return law.mean_per_s * (t + swing_s * swings)
-
-    grid = np.linspace(0.0, law.period_s, GRID + 1)
-    totals = integrated(grid)
-    periods, rest = np.divmod(sums, law.mean_per_s * law.period_s)
-    cell = np.clip(np.searchsorted(totals, rest, side="right") - 1, 0, GRID - 1)
-    t = np.interp(rest, totals, grid)
-    for _ in range(NEWTON_STEPS):
-        rate = law.mean_per_s * (1 + law.amplitude * np.sin(turn * (t - law.phase_s)))
-        step = (integrated(t) - rest) / np.maximum(rate, 1e-9 * law.mean_per_s)
-        t = np.clip(t - step, grid[cell], grid[cell + 1])
-    times: FloatArray = periods * law.period_s + t
-    return times
+def _expected_in_phases(law: Phases, duration_s: float) -> float:
+    total, left_s = 0.0, duration_s
+    for phase in law.phases:
+        if phase.duration_s is None:
+            total += phase.requests or 0
+        else:
+            total += expected_arrivals(phase.arrivals, min(left_s, phase.duration_s))
+            left_s = max(0.0, left_s - phase.duration_s)
+    return total

@@ -13,6 +13,7 @@ MAX_REQUESTS = 5_000_000  # a plan is kept in memory, at some 150 bytes a reques
 MAX_SEGMENTS = 20_000_000  # pieces of prompt: a session of n turns that sends its history has n^2 of them
 MAX_IMAGES = 5_000_000
 MAX_STAYS = 5_000_000  # of an on/off law with random stays, which are drawn one by one
+MAX_JUMPS = 1_000_000  # of an MMPP: each looks up which state follows
 MAX_CLASSES = 100
 
 Requests = Bound(f"from 1 to {MAX_REQUESTS:,}", lambda x: 1 <= x <= MAX_REQUESTS)

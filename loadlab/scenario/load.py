@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar, TypeAlias
 
 from loadlab.scenario import arrivals, delays
-from loadlab.scenario.arrivals import Dwell, OnOff
-from loadlab.scenario.limits import MAX_REQUESTS, MAX_SPAN_S, MAX_STAYS, Delay, Requests, Span
+from loadlab.scenario.arrivals import Dwell, Mmpp, OnOff, Phases, Superposition
+from loadlab.scenario.limits import MAX_JUMPS, MAX_REQUESTS, MAX_SPAN_S, MAX_STAYS, Delay, Requests, Span
 from loadlab.scenario.traces import TraceFormat
 from loadlab.schema import Bound, shown
 
@@ -19,7 +19,8 @@ InTrace = Bound(">= 0 and at most 100 years", lambda x: 0 <= x <= MAX_TRACE_S)  
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenLoop:
     """Arrivals by a law, whatever becomes of earlier requests. Ends after `requests`, or with the last arrival before `duration_s`,
-    whichever comes first; a session that began is always planned to its last turn (or to the end of `requests`)."""
+    whichever comes first; a session that began is always planned to its last turn (or to the end of `requests`). Phases end by
+    themselves, too."""
 
     kind: ClassVar[str] = "open_loop"
     arrivals: arrivals.Arrivals
@@ -27,25 +28,38 @@ class OpenLoop:
     duration_s: Annotated[float, Span] | None = None
 
     def __post_init__(self) -> None:
-        if self.requests is None and self.duration_s is None:
+        ends = self.requests is not None or self.duration_s is not None
+        if not ends and not isinstance(self.arrivals, Phases):
             raise ValueError("has no end: say when the load ends: requests = N, duration_s = T, or both")
-        if self.requests is None and self.duration_s is not None:
-            expected = arrivals.expected_arrivals(self.arrivals, self.duration_s)
+        if self.requests is None:
+            expected = arrivals.expected_arrivals(self.arrivals, self.duration_s or MAX_SPAN_S)
             if expected > MAX_REQUESTS:
-                raise ValueError(f"duration_s = {self.duration_s} must not mean {expected:.3g} arrivals; a plan holds {MAX_REQUESTS:,}")
-        if isinstance(self.arrivals, OnOff) and self.arrivals.dwell is Dwell.EXPONENTIAL:
-            _check_stays(self.arrivals, self.requests, self.duration_s)
+                key = "duration_s" if self.duration_s else "arrivals.phases"
+                written = f"= {self.duration_s} " if self.duration_s else ""
+                raise ValueError(f"{key} {written}must not mean {expected:.3g} arrivals; a plan holds {MAX_REQUESTS:,}")
+        _check_stays(self.arrivals, self.requests, self.duration_s)
 
 
-def _check_stays(law: OnOff, requests: int | None, duration_s: float | None) -> None:
+def _check_stays(law: arrivals.Arrivals, requests: int | None, duration_s: float | None) -> None:
     """Random stays are drawn one by one: as many as the requests need, or the time."""
-    cycles = (duration_s or MAX_SPAN_S) / sum(law.dwell_s)
-    if requests is not None:
-        cycles = min(cycles, requests / arrivals.arrivals_per_cycle(law))
-    stays = cycles * len(law.dwell_s)
-    if stays > MAX_STAYS:
-        problem = f"must be longer: the load would change its rate {stays:.3g} times, and {MAX_STAYS:,} is the limit"
-        raise ValueError(f'arrivals.dwell_s = {shown(list(law.dwell_s))} {problem}. Or use dwell = "fixed"')
+    match law:
+        case Phases():
+            for phase in law.phases:
+                _check_stays(phase.arrivals, phase.requests, phase.duration_s)
+        case Superposition():
+            for part in law.of:
+                _check_stays(part, requests, duration_s)
+        case Mmpp() | OnOff(dwell=Dwell.EXPONENTIAL):
+            seconds = duration_s or MAX_SPAN_S
+            if requests is not None:
+                seconds = min(seconds, requests / law.rate_per_s)
+            stays, most = seconds / law.mean_stay_s, MAX_JUMPS if isinstance(law, Mmpp) else MAX_STAYS
+            if stays > most:
+                problem = f"must be longer: the load would change its rate {stays:.3g} times, and {most:,} is the limit"
+                advice = '. Or use dwell = "fixed"' if isinstance(law, OnOff) else ""
+                raise ValueError(f"arrivals.dwell_s = {shown(list(law.dwell_s))} {problem}{advice}")
+        case _:
+            pass  # nothing else stays anywhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from loadlab.simulator.events import Event as Event
 from loadlab.simulator.events import EventKind as EventKind
 from loadlab.simulator.events import Outbox
 from loadlab.simulator.fault_effects import FaultEffects
-from loadlab.simulator.faults import Misconfigured, SlowGpu
+from loadlab.simulator.faults import Fault, Misconfigured, SlowGpu, check_faults
 from loadlab.simulator.front import Front
 from loadlab.simulator.jobs import Jobs
 from loadlab.simulator.placement import Placement, place
@@ -72,10 +72,11 @@ class SimulatedCluster:
         self._ends: list[int] = []
         self._timers: list[Timer] = []
         self._order = self._submitted = 0
-        # Plain: no request waits on its way, or goes on in another pool, so engines report straight to the client.
-        self._is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
-        self._is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
-        self._outbox = Outbox(None if self._is_plain else (self._started, self._ended))
+        # No request waits on its way, or goes on in another pool, so engines report straight to the client.
+        self.is_plain = spec.tiers is None and spec.pipeline is None and not spec.regions
+        self.is_plain &= all(pool.prefill_pool is None and pool.tier is None for pool in spec.pools.values())
+        self._engine_ends: list[tuple[Sequence, Sequence]] | None = None
+        self._outbox = Outbox(None if self.is_plain else (self._started, self._ended))
         self.replicas: list[Replica] = []
         self._pools: dict[str, Pool] = {}
         self._placements: dict[str, list[Placement]] = {}
@@ -91,11 +92,17 @@ class SimulatedCluster:
             started=self._outbox.note_started,
             ended=self._outbox.note_ended,
         )
-        effects = FaultEffects(spec, self._pools, self._placements)
-        for i, fault in enumerate(spec.faults):
-            for is_begin, at_ps, action in effects.actions(fault):
-                heapq.heappush(self._timers, (at_ps, Due.FAULT_BEGIN if is_begin else Due.FAULT_END, i, self._next(), action, None))
-        self._num_fault_timers = len(self._timers)
+        self._effects = FaultEffects(spec, self._pools, self._placements)
+        self._num_fault_timers = self._num_faults = 0
+        for fault in spec.faults:
+            self._plan_fault(fault)
+
+    def _plan_fault(self, fault: Fault, not_before_ps: int = 0) -> None:
+        for is_begin, at_ps, action in self._effects.actions(fault):
+            due = Due.FAULT_BEGIN if is_begin else Due.FAULT_END
+            heapq.heappush(self._timers, (max(at_ps, not_before_ps), due, self._num_faults, self._next(), action, None))
+            self._num_fault_timers += 1
+        self._num_faults += 1
 
     def _build_pool(self, name: str, spec: PoolSpec, source: str) -> Pool:
         capacity = kv_capacity(spec, source, f"pools.{name}")
@@ -145,6 +152,10 @@ class SimulatedCluster:
             raise InputError(f"model {model!r} of cluster {self.spec.name!r} takes no images; send them to one that does")
         return vision.image_tokens(width_px, height_px)
 
+    def context_tokens(self, model: str) -> int:
+        """The most tokens of prompt and answer together that every pool of a model takes."""
+        return min(pool.capacity.context_tokens for pool in self._pools.values() if model in pool.spec.serves)
+
     # Driving it
 
     def submit(self, sequence: Sequence, at_ps: int) -> bool:
@@ -156,7 +167,7 @@ class SimulatedCluster:
             self._outbox.events.extend(self.advance_to(at_ps))
         sequence.arrival_ps = at_ps
         sequence.order = self._submitted = self._submitted + 2
-        if not self._is_plain:
+        if not self.is_plain:
             refusal = self._jobs.submit(sequence, at_ps)
         elif (pool := self._first_pool[sequence.model]).max_queue_wait_ps is None:
             refusal = pool.accept(sequence, at_ps)
@@ -183,13 +194,25 @@ class SimulatedCluster:
     def _travel(self, at_ps: int, action: Callable[[Sequence, int], None], sequence: Sequence) -> None:
         heapq.heappush(self._timers, (at_ps, Due.TRANSIT, 0, self._next(), action, sequence))
 
-    def _miss_deadline(self, sequence: Sequence, now: int) -> None:
+    def give_up(self, sequence: Sequence, cause: Cause, at_ps: int) -> None:
+        """Its client wants it no longer: it is over at `at_ps`, to which the cluster has been advanced. Nothing if it is over already."""
         if sequence.state is State.ENDED:
             return
-        if self._is_plain:
-            self._leave(sequence, Cause.DEADLINE, now)
+        if self.is_plain:
+            self._leave(sequence, cause, at_ps)
         else:
-            self._jobs.give_up(sequence, lambda running: self._leave(running, Cause.DEADLINE, now), Cause.DEADLINE, now)
+            self._jobs.give_up(sequence, lambda running: self._leave(running, cause, at_ps), cause, at_ps)
+
+    def inject(self, fault: Fault, at_ps: int) -> None:
+        """One more fault, as if the cluster's file had named it; `at_ps` is now: what of it lies before happens now.
+
+        Raises ValueError unless its pool, replica, GPU and region exist.
+        """
+        check_faults((fault,), self.spec.sizes, tuple(self.spec.regions))
+        self._plan_fault(fault, at_ps)
+
+    def _miss_deadline(self, sequence: Sequence, now: int) -> None:
+        self.give_up(sequence, Cause.DEADLINE, now)
 
     def _stop_waiting(self, sequence: Sequence, now: int) -> None:
         if sequence.state is State.WAITING and sequence.preemptions == 0:
@@ -217,7 +240,7 @@ class SimulatedCluster:
         while True:
             has_timer = timers and timers[0][0] <= at_ps
             limit = timers[0][0] if has_timer else at_ps
-            if self._is_plain:  # what happens in a replica concerns no other
+            if self.is_plain:  # what happens in a replica concerns no other
                 for i, end_ps in enumerate(ends):
                     if end_ps <= limit:
                         replicas[i].run_until(limit)
@@ -244,7 +267,20 @@ class SimulatedCluster:
         self._jobs.on_started(sequence)
 
     def _ended(self, sequence: Sequence) -> None:
+        if self._engine_ends is not None and (client := self.client_of(sequence)) is not None:
+            self._engine_ends.append((client, sequence))
         self._jobs.on_ended(sequence)
+
+    # Who follows its tokens as they come: live_tokens.py
+
+    def watch_engines(self) -> list[tuple[Sequence, Sequence]]:
+        """A list that gets (client's request, what an engine ended for it) from now on, unless the cluster is plain: then these are one."""
+        self._engine_ends = []
+        return self._engine_ends
+
+    def client_of(self, sequence: Sequence) -> Sequence | None:
+        """The client's request that gets the tokens of a sequence in an engine; None if nobody sees them."""
+        return self._jobs.client_of(sequence)
 
     # Looking at it
 

@@ -93,6 +93,14 @@ class Jobs:
         else:
             self._close(running, cause, at_ps)
 
+    def client_of(self, sequence: Sequence) -> Sequence | None:
+        """The request on whose behalf a sequence runs; None if its client sees no token of this one: a cascade goes on behind it."""
+        while sequence.parent is not None:
+            sequence = sequence.parent
+            if len(self._tiers_left.get(sequence, ())) > 1:
+                return None
+        return sequence
+
     # What engines report
 
     def on_started(self, sequence: Sequence) -> None:

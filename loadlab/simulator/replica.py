@@ -93,6 +93,24 @@ class Replica:
             return self.batcher.pool.used / self.capacity.num_blocks
         return self.batcher.kv_tokens * self.capacity.kv_bytes_per_token / self.capacity.memory_left_bytes
 
+    @property
+    def preemptions(self) -> int:
+        """Since the start, those before an engine died included."""
+        return self.batcher.preemptions
+
+    def tick_times_ps(self, after_tick: int, until_ps: int) -> list[int]:
+        """When each tick behind `after_tick` was reached, up to `until_ps`, which is now; the log must still hold them."""
+        under_way = (self.batcher.tick, self._steps_done(until_ps), self._start_ps, self._first_ps, self._slope_ps)
+        return [
+            start_ps + i * first_ps + slope_ps * (i * (i - 1) // 2)
+            for tick, steps, start_ps, first_ps, slope_ps in (*self.log.newest(after_tick), under_way)
+            for i in range(max(1, after_tick - tick + 1), steps + 1)
+        ]
+
+    def next_tick_ps(self, now_ps: int) -> int:
+        """When the step under way ends; NEVER_PS if there is none."""
+        return self._start_ps + self._duration_ps(self._steps_done(now_ps) + 1) if self._steps else NEVER_PS
+
     # What comes from outside
 
     def enqueue(self, sequence: Sequence, at_ps: int) -> None:
@@ -145,6 +163,12 @@ class Replica:
         self._steps = self.reported_kv_used_blocks = 0
         self._dead_until_ps = max(ready_ps, self._dead_until_ps)
         self.stop(ready_ps if self.is_up else max(ready_ps, self._ends[self.index]))
+
+    def run_out_of_memory(self, at_ps: int) -> None:
+        """The process dies of it, and is back after its restart."""
+        self.ooms += 1
+        self.log.timeline.count(OOM, at_ps, 1)
+        self.die(Cause.OOM_REPORTED, at_ps, at_ps + self._restart_ps)
 
     def stop(self, ready_ps: int) -> None:
         """Down until `ready_ps`, and as long as it is dead. It must be empty."""
@@ -331,10 +355,8 @@ class Replica:
         return self.capacity.is_out_of_memory(tokens, self.batcher.kv_tokens + tokens)
 
     def _run_out_of_memory(self, now: int) -> None:
-        self.ooms += 1
         self._steps, self._start_ps = 0, now
-        self.log.timeline.count(OOM, now, 1)
-        self.die(Cause.OOM_REPORTED, now, now + self._restart_ps)
+        self.run_out_of_memory(now)
 
 
 def _timeline(capacity: KvCapacity) -> Timeline:

@@ -258,8 +258,12 @@ class ClusterSpec:
             for other in region.round_trip_s:
                 if other not in self.regions:
                     raise ValueError(f"regions.{name}.round_trip_s.{other} is not one of [regions] ({', '.join(self.regions)})")
-        sizes = {name: (pool.replicas, pool.gpus_per_replica) for name, pool in self.pools.items()}
-        check_faults(self.faults, sizes, tuple(self.regions))
+        check_faults(self.faults, self.sizes, tuple(self.regions))
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """(replicas, GPUs of each) by pool."""
+        return {name: (pool.replicas, pool.gpus_per_replica) for name, pool in self.pools.items()}
 
     def _check_doors(self) -> None:
         """Each (model, tier, region) leads to one pool; a pool behind another serves nobody itself."""

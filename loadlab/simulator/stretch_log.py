@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from loadlab.simulator.timeline import COLUMNS, Timeline
+from loadlab.simulator.timeline import COLUMNS, KEPT, Timeline
 
 IntArray = NDArray[np.int64]
 
@@ -39,6 +39,16 @@ class StretchLog:
         """The tick that the last stretch reached; -1 if nothing was logged or all was forgotten."""
         table = self.table
         return int(table[-1, 0] + table[-1, 1]) if len(table) else -1
+
+    def newest(self, after_tick: int) -> list[list[int]]:
+        """The KEPT columns of stretches in `values` that reached a tick behind `after_tick`, in order."""
+        found: list[list[int]] = []
+        for end in range(len(self.values), 0, -len(COLUMNS)):
+            stretch = self.values[end - len(COLUMNS) : end - len(COLUMNS) + KEPT]
+            if stretch[0] + stretch[1] <= after_tick:
+                break
+            found.append(stretch)
+        return found[::-1]
 
     def settle(self, needed_from_tick: int) -> None:
         """Adds what is new to the timeline; drops stretches that ended before `needed_from_tick` was reached."""

@@ -1,13 +1,214 @@
-"""Wilson's interval against scipy, and at its edges."""
+"""Intervals against scipy and exact calculation, laws that they keep, and what they say where data do not suffice."""
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
+import math
 
-from loadlab.analysis.intervals import wilson
+import numpy as np
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.signal import lfilter
+from scipy.stats import binom, binomtest, quantile_test, t
+
+from loadlab.analysis.intervals import (
+    autocorrelation_time,
+    integrated_time,
+    interval_ranks,
+    mean_estimate,
+    quantile_estimate,
+    quantile_estimates,
+    requests_for_claim,
+    share_estimate,
+    wilson,
+)
+
+
+def series(min_size: int = 1, max_size: int = 200) -> st.SearchStrategy[np.ndarray]:
+    return arrays(np.float64, st.integers(min_size, max_size), elements=st.just(0.0) | st.floats(1e-6, 1e3))
+
+
+def ar1(n: int, rho: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=n + 1000)
+    return lfilter([1.0], [1.0, -rho], noise)[1000:]
+
+
+# --- quantiles ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "ranks"), [(1_000, (983, 997)), (2_000, (1971, 1989))])
+def test_ranks_of_p99(n: int, ranks: tuple[int, int]) -> None:
+    assert interval_ranks(n, 0.99) == ranks
+
+
+@given(st.integers(1, 3000), st.sampled_from([0.5, 0.9, 0.95, 0.99]), st.sampled_from([0.8, 0.95, 0.99]))
+def test_ranks_are_the_tightest_that_the_binomial_law_allows(n: int, p: float, confidence: float) -> None:
+    side = (1 - confidence) / 2
+    low, high = interval_ranks(n, p, confidence)
+    if low is not None:  # P(X_(low) > q) = P(fewer than low below q)
+        assert binom.cdf(low - 1, n, p) <= side + 1e-12
+        assert binom.cdf(low, n, p) > side - 1e-12
+    else:
+        assert binom.cdf(0, n, p) > side
+    if high is not None:
+        assert binom.sf(high - 1, n, p) <= side + 1e-12
+        assert binom.sf(high - 2, n, p) > side - 1e-12
+    else:
+        assert binom.sf(n - 1, n, p) > side
+
+
+def test_an_independent_sample_agrees_with_scipys_quantile_test() -> None:
+    values = np.random.default_rng(1).exponential(size=2000)
+    low, high = interval_ranks(2000, 0.95)
+    theirs = quantile_test(values, q=float(np.quantile(values, 0.95)), p=0.95).confidence_interval(0.95)
+    ordered = np.sort(values)
+    assert (ordered[(low or 0) - 1], ordered[(high or 0) - 1]) == (theirs.low, theirs.high)
+
+
+@given(st.integers(400, 5000), st.sampled_from([0.5, 0.9, 0.99]), st.floats(1, 20), st.floats(1, 20))
+def test_more_dependence_never_narrows(n: int, p: float, one: float, other: float) -> None:
+    assume(one <= other)
+    (low, high), (lower, higher) = interval_ranks(n, p, tau=one), interval_ranks(n, p, tau=other)
+    assert lower is None or (low is not None and lower <= low + 1)  # ranks are whole
+    assert higher is None or (high is not None and higher >= high - 1)
+
+
+@given(st.integers(1, 5000), st.floats(0.01, 0.99), st.floats(0.5, 0.98), st.floats(1, 30))
+def test_more_confidence_never_narrows(n: int, p: float, confidence: float, tau: float) -> None:
+    assume(tau <= n)
+    (low, high), (lower, higher) = interval_ranks(n, p, confidence, tau), interval_ranks(n, p, confidence + 0.01, tau)
+    assert lower is None or (low is not None and lower <= low)
+    assert higher is None or (high is not None and higher >= high)
+
+
+@given(series(), st.sampled_from([0.5, 0.9, 0.99]), st.sampled_from([2.0**-10, 2.0, 1024.0]))
+def test_a_unit_scales_every_end(values: np.ndarray, p: float, unit: float) -> None:
+    assert quantile_estimate(values * unit, p) == quantile_estimate(values, p).scaled(unit)
+
+
+@given(series(), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_the_value_lies_in_its_interval(values: np.ndarray, p: float) -> None:
+    found = quantile_estimate(values, p)
+    assert found.value is not None
+    assert found.low is None or found.low <= found.value
+    assert found.high is None or found.value <= found.high
+    assert found.n == len(values)
+    assert found.tau is not None
+    assert 1 <= found.tau <= len(values)
+    assert (found.low is None or found.high is None) == bool(found.note)
+
+
+@given(series(min_size=50), st.integers(0, 2**32 - 1))
+def test_order_moves_the_interval_and_never_the_value(values: np.ndarray, seed: int) -> None:
+    shuffled = np.random.default_rng(seed).permutation(values)
+    assert quantile_estimate(shuffled, 0.9).value == quantile_estimate(values, 0.9).value
+
+
+def test_a_sorted_series_is_worth_few_requests() -> None:
+    values = np.random.default_rng(1).exponential(size=1000)
+    assert autocorrelation_time(values) < 1.3
+    assert autocorrelation_time(np.sort(values)) > 50
+
+
+def test_quantiles_together_are_quantiles_one_by_one() -> None:
+    values = np.abs(ar1(3000, 0.7, 1))
+    assert quantile_estimates(values, (0.5, 0.9, 0.99)) == [quantile_estimate(values, p) for p in (0.5, 0.9, 0.99)]
+
+
+def test_too_few_for_an_upper_bound_is_said_with_what_would_suffice() -> None:
+    found = quantile_estimate(np.random.default_rng(1).exponential(size=100), 0.99)
+    assert found.high is None
+    assert found.low is not None
+    assert "unbounded above" in found.note
+    assert "(368 effective)" in found.note  # 0.99^368 <= 0.025 < 0.99^367
+    assert found.is_inconclusive
+    assert found.needs_n == math.ceil(300 * (found.tau or 0))
+
+
+def test_nothing_measured_is_not_a_number() -> None:
+    found = quantile_estimate(np.empty(0), 0.5)
+    assert (found.value, found.low, found.high, found.n) == (None, None, None, 0)
+
+
+def test_a_constant_is_bounded_by_itself() -> None:
+    found = quantile_estimate(np.full(1000, 2.0), 0.99)
+    assert (found.low, found.value, found.high, found.tau) == (2.0, 2.0, 2.0, 1.0)
+
+
+# --- dependence --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_tau_of_an_ar1_mean_is_the_closed_form(rho: float) -> None:
+    assert integrated_time(ar1(200_000, rho, 1)) == pytest.approx((1 + rho) / (1 - rho), rel=0.08)
+
+
+def test_tau_at_the_median_of_a_gaussian_ar1_is_the_arcsine_law() -> None:
+    """Of 1{x > median} the autocorrelations are 2 / pi * arcsin(rho^k): W. F. Sheppard, 1899."""
+    exact = 1 + 2 * sum(2 / math.pi * math.asin(0.8**k) for k in range(1, 200))
+    assert autocorrelation_time(ar1(200_000, 0.8, 2), 0.5) == pytest.approx(exact, rel=0.08)
+
+
+def test_an_alternating_series_is_not_claimed_to_be_worth_more_than_n() -> None:
+    assert integrated_time(np.array([0.0, 1.0] * 500)) == 1.0
+
+
+def test_long_dependence_is_summed_beyond_the_direct_lags() -> None:
+    assert integrated_time(ar1(400_000, 0.98, 3)) == pytest.approx(99, rel=0.15)
+
+
+# --- claims ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("confidence", "violations", "n"),
+    [(0.99, 0, 459), (0.99, 1, 662), (0.99, 10, 2010), (0.95, 0, 299), (0.95, 1, 473), (0.95, 2, 628), (0.95, 10, 1693)],
+)
+def test_requests_for_a_claim_on_p99(confidence: float, violations: int, n: int) -> None:
+    assert requests_for_claim(0.99, violations, confidence) == n
+
+
+@given(st.floats(0.5, 0.999), st.integers(0, 20), st.floats(0.5, 0.999))
+def test_a_claim_needs_the_smallest_n_that_the_binomial_law_allows(p: float, violations: int, confidence: float) -> None:
+    n = requests_for_claim(p, violations, confidence)
+    assert binom.cdf(violations, n, 1 - p) <= 1 - confidence + 1e-12
+    assert n == violations + 1 or binom.cdf(violations, n - 1, 1 - p) > 1 - confidence - 1e-12
+
+
+# --- means and shares --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_of_independent_values_has_students_interval() -> None:
+    values = np.random.default_rng(5).normal(10, 2, 40)
+    found = mean_estimate(values, tau=1.0)
+    low, high = t.interval(0.95, 39, loc=values.mean(), scale=values.std(ddof=1) / math.sqrt(40))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
+
+
+def test_one_value_has_no_interval_of_its_mean() -> None:
+    found = mean_estimate(np.array([3.0]))
+    assert (found.value, found.low, found.high) == (3.0, None, None)
+    assert "unbounded" in found.note
+
+
+def test_failures_in_bursts_widen_the_interval_of_success() -> None:
+    scattered = np.tile([True] * 9 + [False], 100)
+    burst = np.repeat([True] * 9 + [False], 100)
+    one, other = share_estimate(np.random.default_rng(1).permutation(scattered)), share_estimate(burst)
+    assert one.value == other.value == 0.9
+    assert one.low is not None
+    assert other.low is not None
+    assert other.low < one.low - 0.05
+
+
+def test_where_nothing_failed_the_dependence_of_the_latencies_stands_in() -> None:
+    hits = np.ones(1000, dtype=np.bool_)
+    alone, with_latency = share_estimate(hits), share_estimate(hits, ar1(1000, 0.95, 1))
+    assert alone.low is not None
+    assert with_latency.low is not None
+    assert alone.low == pytest.approx((wilson(1000, 1000) or (0, 0))[0])
+    assert with_latency.low < alone.low
 
 
 @given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.9, 0.95, 0.99]))

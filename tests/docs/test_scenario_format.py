@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tomllib
 import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.random import default_rng
 
 from loadlab.scenario import limits
-from loadlab.scenario.arrivals import MAX_STATES, Arrivals
+from loadlab.scenario.arrivals import MAX_STATES, Arrivals, arrival_times_s
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.delays import DelayLaw
 from loadlab.scenario.files import MAX_EXPERIMENTS, is_campaign, load_campaign, load_scenario
 from loadlab.scenario.lengths import CountLaw
 from loadlab.scenario.load import Load
+from loadlab.schema import read_table
 from tests.docs.introspection import keys_of, tables_in
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scenario-format.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 ALL_BLOCKS = re.findall(r"^```toml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 BLOCKS = [block for block in ALL_BLOCKS if block.startswith("schema")]
-(PIECE,) = (block for block in ALL_BLOCKS if not block.startswith("schema"))
+PIECES = [block for block in ALL_BLOCKS if block.startswith("[")]  # more tables for the worked example
+ONE_EACH = [line for block in ALL_BLOCKS if block not in BLOCKS + PIECES for line in block.splitlines()]  # a law a line
+LAWS: dict[str, object] = {"arrivals": Arrivals}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"block {i}" for i in range(1, len(BLOCKS) + 1)])
@@ -37,15 +42,57 @@ def test_every_example_loads_and_becomes_plans(tmp_path: Path, block: str) -> No
         assert len(build_plan(scenario, 1)) == getattr(scenario.load, "requests", None)
 
 
-def test_the_piece_about_modes_fits_into_the_worked_example(tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece.splitlines()[0])
+def test_every_piece_fits_into_the_worked_example(tmp_path: Path, piece: str) -> None:
     path = tmp_path / "example.toml"
-    path.write_text(BLOCKS[0] + PIECE)
+    path.write_text(BLOCKS[0] + piece)
+    assert len(build_plan(load_scenario(path), 1)) >= 600
+
+
+def test_the_modes_of_the_piece_about_them_are_dealt(tmp_path: Path) -> None:
+    path = tmp_path / "example.toml"
+    path.write_text(BLOCKS[0] + next(piece for piece in PIECES if piece.startswith("[classes.chat.modes")))
     plan = build_plan(load_scenario(path), 1)
     assert [plan.mode.names[code] for code in np.unique(plan.mode.codes[plan.mode.codes >= 0])] == ["deliberative", "fast"]
 
 
+def _one_law(line: str) -> tuple[str, object]:
+    """The law of a line such as `arrivals = { .. }`: its key, and what it becomes."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Holder:
+        law: object
+
+    ((key, table),) = tomllib.loads(line).items()
+    Holder.__annotations__["law"] = LAWS[key]
+    return key, read_table(Holder, {"law": table}, "docs").law
+
+
+@pytest.mark.parametrize("line", ONE_EACH, ids=lambda line: line[:40])
+def test_every_example_of_a_law_is_one(line: str) -> None:
+    key, law = _one_law(line)
+    if key == "arrivals":
+        times = arrival_times_s(law, default_rng(1), duration_s=600)  # type: ignore[arg-type]
+        assert len(times) > 3
+
+
+def test_every_law_has_an_example_with_all_its_keys() -> None:
+    written = {(key, table["kind"]): set(table) - {"kind"} for key, table in (next(iter(tomllib.loads(line).items())) for line in ONE_EACH)}
+    for key, union in LAWS.items():
+        for member in typing.get_args(union):
+            assert written[key, member.kind] == {field.name for field in dataclasses.fields(member)}, member
+
+
 def test_the_document_states_the_limits_of_the_code() -> None:
-    for limit in (limits.MAX_REQUESTS, limits.MAX_SEGMENTS, limits.MAX_IMAGES, limits.MAX_STAYS, MAX_STATES, MAX_EXPERIMENTS):
+    for limit in (
+        limits.MAX_REQUESTS,
+        limits.MAX_SEGMENTS,
+        limits.MAX_IMAGES,
+        limits.MAX_STAYS,
+        limits.MAX_JUMPS,
+        MAX_STATES,
+        MAX_EXPERIMENTS,
+    ):
         assert f"{limit:,}" in TEXT
     assert f"{limits.MAX_SPAN_S // 86400} days" in TEXT
 
@@ -62,8 +109,12 @@ def test_every_law_and_load_is_documented_with_all_its_keys(union: object) -> No
         assert any(row.startswith(f"| `{member.kind}`") and all(f"`{key}`" in row for key in keys) for row in rows), member
 
 
-MODULES = [f"loadlab.scenario.{name}" for name in ("model", "load", "arrivals", "lengths", "delays", "sessions")]
-BUILT = {"Campaign", "Experiment", "Texts"}  # of what was read; no file has their fields
+MODULES = [
+    f"loadlab.scenario.{name}"
+    for name in ("model", "load", "arrivals", "renewal", "profiles", "states", "clusters", "lengths", "delays", "sessions")
+]
+MODULES += ["loadlab.wire.template", "loadlab.wire.openai"]
+BUILT = {"Campaign", "Experiment", "Texts", "Blanks", "OpenAIOptions"}  # of what was read; no file has their fields
 
 
 @pytest.mark.parametrize("table", [t for t in tables_in(MODULES) if t.__name__ not in BUILT], ids=lambda table: table.__name__)

@@ -72,7 +72,7 @@ BROKEN_SCENARIOS: list[tuple[str, str, str]] = [
         broken("open_loop", "open_lop"),
         "load.kind = 'open_lop' must be one of closed_loop, open_loop, replay; did you",
     ),
-    ("unknown law", broken("poisson", "poison"), "load.arrivals.kind = 'poison' must be one of constant, diurnal"),
+    ("unknown law", broken("poisson", "poison"), "load.arrivals.kind = 'poison' must be one of cluster, constant, diurnal"),
     ("no kind", broken('kind = "poisson", ', ""), "load.arrivals.kind is missing: it must be one of"),
     ("negative rate", broken('"30/min"', "-1"), "load.arrivals.rate_per_s = -1 must be > 0"),
     ("a rate without time", broken('"30/min"', '"30"'), "load.arrivals.rate_per_s = '30' is not a rate such as 12/s"),
