@@ -32,7 +32,9 @@ def warm_up_length(values: FloatArray) -> int | None:
     means = means - means.mean()  # sums of squares of large numbers would cancel
     left = np.arange(k, 0, -1)
     sums, squares = np.cumsum(means[::-1])[::-1], np.cumsum((means**2)[::-1])[::-1]
-    errors = (squares - sums**2 / left) / left.astype(np.float64) ** 2
+    spread = squares - sums**2 / left
+    spread[spread < 1e-12 * squares[0]] = 0.0  # what is left of differences of float64
+    errors = spread / left.astype(np.float64) ** 2
     first = int(np.argmin(errors[: k - BATCH + 1] if k > BATCH else errors[:1]))
     return BATCH * first if 2 * first <= k else None
 

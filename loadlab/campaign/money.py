@@ -18,6 +18,7 @@ from loadlab.planning.prices import PriceBook, load_price_book
 from loadlab.planning.resolve import api_usd_per_million, resolve
 from loadlab.planning.routing import (
     MixBill,
+    Routed,
     Style,
     Tier,
     TierBill,
@@ -122,16 +123,6 @@ def compare(case: Case, apis: Mapping[str, Against], today: datetime.date, seed:
 
 
 # Tiers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routed:
-    """A mix in both styles, beside everything sent to its last tier."""
-
-    mix: Tiers
-    bills: tuple[MixBill, ...]
-    all_expert: MixBill
-    premium_loss_usd: float | None  # loss per error at which the router's mix and all-expert cost the same; None: never
 
 
 def route(path: Path, prices: Path | None, tokens_per_day: float | None) -> Routed:

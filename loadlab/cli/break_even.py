@@ -37,7 +37,10 @@ def break_even(
         ),
     ] = None,
     hosting: Annotated[Path | None, typer.Option(help="Hosting file for the rest, where --capacity is a run.", show_default=False)] = None,
-    tiers: Annotated[Path | None, typer.Option(help="A routed mix of models instead: a tiers file.", show_default=False)] = None,
+    tiers: Annotated[
+        list[Path] | None,
+        typer.Option(help="A routed mix of models instead: a tiers file; more than one to compare them.", show_default=False),
+    ] = None,
     prices: Annotated[Path | None, typer.Option(help="Price book. Default: the one that the file names.", show_default=False)] = None,
     against: Annotated[
         list[str] | None, typer.Option(help="API of the price book to compare with; may be repeated.", show_default=False)
@@ -70,7 +73,7 @@ def break_even(
 
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     changes = _changes(set_ or [], {"traffic.tokens_per_day": volume, "operation.target_utilisation_share": utilisation}, staff)
-    if tiers is not None:
+    if tiers:
         own_flags = {"--capacity": capacity, "--hosting": hosting, "--against": against, "--api-price": api_price, "--set": set_}
         _refuse(own_flags | {"--staff": staff, "--utilisation": utilisation}, "belongs to one hosting case, not to --tiers")
         summary = _route(tiers, prices, volume, out, screen)
@@ -152,7 +155,7 @@ def _compare(files: _Files, changes: dict[str, Any], apis: dict[str, Against], s
     return summary
 
 
-def _route(tiers: Path, prices: Path | None, volume: str | None, out: Path | None, screen: Screen) -> Json:
+def _route(tiers: list[Path], prices: Path | None, volume: str | None, out: Path | None, screen: Screen) -> Json:
     from loadlab.campaign.money import route
     from loadlab.record.manifest import load_versions
     from loadlab.report.routing import print_routed, summarise_routed
@@ -162,13 +165,16 @@ def _route(tiers: Path, prices: Path | None, volume: str | None, out: Path | Non
         tokens_per_day = None if volume is None else parse_count(volume)
     except ValueError as error:
         raise InputError(f"= {error}", key="--volume") from None
-    routed = route(tiers, prices, tokens_per_day)
-    print_routed(routed.mix, routed.bills, routed.all_expert, routed.premium_loss_usd, screen.tables)
-    summary = summarise_routed(routed.mix, routed.bills, routed.all_expert, routed.premium_loss_usd, load_versions(), command_line())
+    routed = [route(path, prices, tokens_per_day) for path in tiers]
+    for one in routed:
+        print_routed(one, screen.tables)
+    summary = summarise_routed(routed, load_versions(), command_line())
     if out is not None:
-        from loadlab.report.money_files import save_json
+        from loadlab.report.money_files import save_routing_report
 
-        screen.say(f"result: {save_json(summary, out, 'routing.json')}")
+        with screen.busy("drawing the figure"):
+            figure = save_routing_report(summary, out)
+        screen.say(f"figure: {figure}")
     return summary
 
 

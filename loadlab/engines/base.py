@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from loadlab.record.client import ClientFacts
 from loadlab.record.request import RequestRecord
 from loadlab.scenario.plan import RequestPlan
 
@@ -19,6 +20,12 @@ class RecordSink(Protocol):
 
     def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Takes the target's state over time, a row per replica and bin."""
+
+    def flush(self) -> None:
+        """Hands what it took to the operating system, so that a kill does not lose it."""
+
+    def note_client(self, facts: ClientFacts, wall_s: float | None) -> None:
+        """Takes what a load generator knows of itself, and the wall time of its second 0, seconds since 1970."""
 
 
 class LoadEngine(Protocol):

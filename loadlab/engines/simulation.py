@@ -16,7 +16,8 @@ from loadlab.engines.base import Progress, RecordSink
 from loadlab.errors import InputError
 from loadlab.record.request import Outcome, RequestRecord
 from loadlab.scenario.plan import NOTHING, Labels, RequestPlan
-from loadlab.simulator.cluster import EventKind, SimulatedCluster
+from loadlab.simulator.cluster import SimulatedCluster
+from loadlab.simulator.events import ENDED
 from loadlab.simulator.replica import NEVER_PS
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.settling import gap_quantiles_ps, settle, split_logged
@@ -126,7 +127,7 @@ class _Replay:
 
     def _advance(self, to_ps: int) -> None:
         for kind, _, sequence in self._cluster.advance_to(to_ps):
-            if kind is EventKind.ENDED:
+            if kind is ENDED:
                 self._end(sequence)
         if len(self._ended) >= ROWS_PER_FLUSH:  # between events: a flush forgets the times of whoever is not running
             self.flush()
@@ -179,17 +180,17 @@ class _Sequences:
         image_tokens = self._image_tokens(seq, model) if self._image_offsets[seq] < self._image_offsets[seq + 1] else 0
         prefix, answer = self._content.of(seq)
         return Sequence(
-            seq=seq,
-            model=model,
-            prompt_tokens=self._prompt_tokens[seq] + image_tokens,
-            output_tokens=self._output_tokens[seq],
-            image_tokens=image_tokens,
-            prefix=prefix,
-            answer=answer,
-            traffic_class=self._traffic_class.at(seq),
-            tier=self._tier.at(seq),
-            region=self._region.at(seq),
-            deadline_ps=None if math.isnan(timeout_s) else due_ps + round(timeout_s * PS_PER_S),
+            seq,
+            model,
+            self._prompt_tokens[seq] + image_tokens,
+            self._output_tokens[seq],
+            image_tokens,
+            prefix,
+            answer,
+            None if math.isnan(timeout_s) else due_ps + round(timeout_s * PS_PER_S),
+            self._traffic_class.at(seq),
+            self._tier.at(seq),
+            self._region.at(seq),
         )
 
     def _image_tokens(self, seq: int, model: str) -> int:

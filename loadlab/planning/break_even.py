@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from loadlab.errors import InputError
-from loadlab.planning.curves import Crossings, FloatArray, find_crossings
+from loadlab.planning.curves import Crossings, FloatArray, find_crossings, permanent_break_even
 from loadlab.planning.hosting import Hosting, Spread
 from loadlab.planning.inputs import VARIABLE, Inputs, Terms, api_curve, invested_usd, net_present_usd, own_curve, payback_months
 from loadlab.planning.prices import PriceBook, Sourced, stale_notes
@@ -25,6 +25,26 @@ _DECADES_BELOW, _DECADES_ABOVE = 1.5, 1.5  # of the volumes drawn, around what m
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """A month at one volume."""
+
+    tokens_per_day: float
+    replicas: int
+    own_usd: float
+    api_usd: float
+    payback_months: float | None  # None: never
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Varied:
+    """The permanent break-even over a grid of one or two inputs, all else at its point; infinity where it is never reached."""
+
+    names: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    break_even_tokens_per_day: FloatArray  # float64[values of the first, values of the second or 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BreakEven:
     """One case against one API. Volumes in tokens a day, money in US dollars a month."""
 
@@ -35,17 +55,20 @@ class BreakEven:
     notes: tuple[str, ...]  # what is stale
     crossings: Crossings
     tokens_per_day: float  # the case's own volume
-    replicas: int
-    own_usd: float
-    api_usd: float
     invested_usd: float
-    payback_months: float | None
     net_present_usd: float
     volumes: FloatArray
     draws: Draws
     spreads: Mapping[str, Spread]
     seed: int
     swings: tuple[Swing, ...]
+    bills: tuple[Bill, ...]  # at the case's volume and the others that it asks for, ascending
+    varied: Varied | None
+
+    @property
+    def bill(self) -> Bill:
+        """The month at the case's own volume."""
+        return next(bill for bill in self.bills if bill.tokens_per_day == self.tokens_per_day)
 
     @property
     def marginal_usd_per_million(self) -> float:
@@ -66,14 +89,17 @@ class BreakEven:
 def spreads_of(case: Hosting, source: str = "") -> dict[str, Spread]:
     """The case's spreads, its capacity's own among them; an input that is known exactly has none. Raises InputError on an unknown name."""
     for name in case.uncertainty:
-        if name not in VARIABLE:
-            problem = f"is not an input{closest(name, list(VARIABLE))}. Inputs: {', '.join(VARIABLE)}"
-            raise InputError(problem, source=source, key=f"uncertainty.{shown_key(name)}")
+        _check_input(name, f"uncertainty.{shown_key(name)}", source)
     if "tokens_per_s" in case.uncertainty:
         problem = "must be left out: capacity.low_share and high_share are its spread"
         raise InputError(problem, source=source, key="uncertainty.tokens_per_s")
     capacity = Spread(low_share=case.capacity.low_share, high_share=case.capacity.high_share)
     return {"tokens_per_s": capacity} | dict(case.uncertainty)
+
+
+def _check_input(name: str, key: str, source: str) -> None:
+    if name not in VARIABLE:
+        raise InputError(f"is not an input{closest(name, list(VARIABLE))}. Inputs: {', '.join(VARIABLE)}", source=source, key=key)
 
 
 def break_even(
@@ -94,18 +120,40 @@ def break_even(
         notes=stale_notes(found.used, today),
         crossings=crossings,
         tokens_per_day=volume,
-        replicas=int(own.replicas(volume)),
-        own_usd=float(own.usd_per_month(volume)),
-        api_usd=float(api.usd_per_month(volume)),
         invested_usd=invested_usd(found.inputs, found.terms, volume),
-        payback_months=payback_months(found.inputs, found.terms, volume),
         net_present_usd=net_present_usd(found.inputs, found.terms, volume, NPV_MONTHS, NPV_DISCOUNT_SHARE),
         volumes=volumes,
         draws=simulate(found.inputs, found.terms, spreads, volumes, draws, seed),
         spreads=spreads,
         seed=seed,
         swings=tornado(found.inputs, found.terms, spreads, volume),
+        bills=tuple(_bill(found.inputs, found.terms, v) for v in sorted({volume, *case.traffic.also_tokens_per_day})),
+        varied=_vary(case.vary, found.inputs, found.terms, source),
     )
+
+
+def _bill(inputs: Inputs, terms: Terms, volume: float) -> Bill:
+    own, api = own_curve(inputs, terms), api_curve(inputs)
+    return Bill(
+        tokens_per_day=volume,
+        replicas=int(own.replicas(volume)),
+        own_usd=float(own.usd_per_month(volume)),
+        api_usd=float(api.usd_per_month(volume)),
+        payback_months=payback_months(inputs, terms, volume),
+    )
+
+
+def _vary(grid: Mapping[str, tuple[float, ...]], inputs: Inputs, terms: Terms, source: str) -> Varied | None:
+    if not grid:
+        return None
+    for name in grid:
+        _check_input(name, f"vary.{shown_key(name)}", source)
+    names, values = tuple(grid), tuple(grid.values())
+    first, second = np.array(values[0])[:, None], np.array(values[1] if len(values) > 1 else (np.nan,))[None, :]
+    changed = {names[0]: first} | ({names[1]: second} if len(names) > 1 else {})
+    at = replace(inputs, **changed)
+    volumes = np.broadcast_to(permanent_break_even(own_curve(at, terms), api_curve(at)), (first.size, second.size))
+    return Varied(names=names, values=values, break_even_tokens_per_day=volumes)
 
 
 def _volumes(volume: float, replica: float, crossings: Crossings) -> FloatArray:

@@ -173,7 +173,7 @@ def decide(question: Question, own: Mapping[Place, BreakEven]) -> Verdict:
 
 def _judge(place: Place, option: Option, needs: Needs, own: Mapping[Place, BreakEven]) -> Judged:
     found = own.get(place)
-    usd = next(iter(own.values())).api_usd if found is None else found.own_usd
+    usd = next(iter(own.values())).bill.api_usd if found is None else found.bill.own_usd
     return Judged(place=place, usd_per_month=usd, barred_by=gates(place, option, needs), break_even=found)
 
 
@@ -252,7 +252,7 @@ class _Rule:
 def _flips(rule: _Rule, place: Place, tokens_per_day: float) -> tuple[Flip, ...]:
     """The nearest volume, API price and staff of the chosen place (or of the cheapest other) that change the verdict."""
     here = _State(tokens_per_day=tokens_per_day)
-    subject = place if place is not Place.PUBLIC_API else min(rule.own, key=lambda p: rule.own[p].own_usd)
+    subject = place if place is not Place.PUBLIC_API else min(rule.own, key=lambda p: rule.own[p].bill.own_usd)
     found = rule.own[subject]
     price, staff_usd = found.api_usd_per_million, float(found.inputs.staff_usd_per_month)
     ways: tuple[tuple[str, str, float, Callable[[float], _State]], ...] = (
@@ -262,7 +262,7 @@ def _flips(rule: _Rule, place: Place, tokens_per_day: float) -> tuple[Flip, ...]
     )
     flips = []
     for what, unit, now, change in ways:
-        turn = _nearest_turn(lambda value, change=change: rule.choose(change(value)), now, found.api_usd)  # type: ignore[misc]
+        turn = _nearest_turn(lambda value, change=change: rule.choose(change(value)), now, found.bill.api_usd)  # type: ignore[misc]
         if turn is not None:
             flips.append(Flip(what=what, now=now, at=turn[0], unit=unit, to=turn[1]))
     return tuple(flips)

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from loadlab.schema import Bound, NonNegative, Positive, PositiveShare, Share, check_schema, read_table, read_toml, shown_path
 
 SCHEMA = "loadlab/hosting/1"
+MAX_VARIED = 12  # values of an input in a table that one can read
 AtLeastOne = Bound(">= 1", lambda x: x >= 1)
 
 
@@ -131,6 +132,7 @@ class Traffic:
     output_share: Annotated[float, Share]
     cached_share: Annotated[float, Share] = 0.0
     batch_share: Annotated[float, Share] = 0.0
+    also_tokens_per_day: Annotated[tuple[float, ...], Positive] = ()  # other volumes whose bills and payback are wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosting:
-    """One case, as a person writes it. `uncertainty` is by the names of `planning.inputs.Inputs`; capacity carries its own."""
+    """One case, as a person writes it. `uncertainty` is by the names of `planning.inputs.Inputs`; capacity carries its own.
+
+    `vary` has the values of one or two of those inputs, for a table of the break-even at each of them.
+    """
 
     name: str
     description: str = ""
@@ -176,10 +181,13 @@ class Hosting:
     traffic: Traffic
     against: dict[str, Against]
     uncertainty: dict[str, Spread] = field(default_factory=dict)
+    vary: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.against:
             raise ValueError("against is empty: name at least one API to compare with")
+        if len(self.vary) > 2 or not all(1 <= len(values) <= MAX_VARIED for values in self.vary.values()):
+            raise ValueError(f"vary must have at most two inputs, of 1 to {MAX_VARIED} values each")
 
 
 def load_hosting(path: Path) -> Hosting:

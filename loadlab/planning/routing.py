@@ -138,6 +138,16 @@ class MixBill:
         return self.usd_per_month / (self.asked_tokens_per_day * DAYS_PER_MONTH) * 1e6
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """A mix in both styles, beside everything sent to its last tier."""
+
+    mix: Tiers
+    bills: tuple[MixBill, ...]
+    all_expert: MixBill
+    premium_loss_usd: float | None  # loss per error at which the router's mix and all-expert cost the same; None: never
+
+
 def quality_of(mix: Tiers, serving_usd_per_month: float, shares: dict[str, float] | None = None) -> Quality:
     """Errors and what they cost. `shares` replaces the mix's own, as {"expert": 1} does for everything to one tier.
 

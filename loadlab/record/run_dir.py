@@ -6,10 +6,12 @@ appended, and a last line that was torn is left out.
 
 from __future__ import annotations
 
+import datetime
 import mmap
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from loadlab.errors import ExitCode, InputError, LoadlabError
 from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.record.client import ClientFacts
 from loadlab.record.manifest import MANIFEST_FILE, Manifest, Status, load_manifest, save_manifest
 from loadlab.record.request import Cause, Outcome, RequestRecord
 from loadlab.record.rows import Row, encode_record, encode_timeline_row, read_request_chunks, read_timeline_chunks
@@ -98,6 +101,11 @@ class RunDir:
     def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds rows to `server.jsonl`: one per replica and time bin (columns in docs/run-directory.md)."""
         self._write(TIMELINE_FILE, map(encode_timeline_row, rows))
+
+    def note_client(self, facts: ClientFacts, wall_s: float | None) -> None:
+        """Keeps what the load generator says of itself; the manifest is written with it by `finalise`."""
+        t0 = None if wall_s is None else datetime.datetime.fromtimestamp(wall_s, datetime.UTC).isoformat(timespec="milliseconds")
+        self.manifest = self.manifest.with_client(asdict(facts), t0)
 
     def _write(self, name: str, lines: Iterable[bytes]) -> None:
         try:

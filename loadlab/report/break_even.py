@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from loadlab.planning.break_even import NPV_DISCOUNT_SHARE, NPV_MONTHS, BreakEven
+from loadlab.planning.break_even import NPV_DISCOUNT_SHARE, NPV_MONTHS, BreakEven, Varied
 from loadlab.planning.curves import Crossings
 from loadlab.planning.hosting import Hosting
 from loadlab.planning.inputs import VARIABLE, own_curve
@@ -86,15 +86,17 @@ def _comparison(found: BreakEven, flag: str) -> Json:
         "terms": asdict(found.terms) | {"annuity_per_usd": found.terms.annuity_per_usd},
         "at_volume": {
             "tokens_per_day": found.tokens_per_day,
-            "replicas": found.replicas,
-            "own_usd_per_month": found.own_usd,
-            "api_usd_per_month": found.api_usd,
+            "replicas": found.bill.replicas,
+            "own_usd_per_month": found.bill.own_usd,
+            "api_usd_per_month": found.bill.api_usd,
             "invested_usd": found.invested_usd,
-            "payback_months": found.payback_months,
+            "payback_months": found.bill.payback_months,
             "net_present_usd": found.net_present_usd,
             "net_present_months": NPV_MONTHS,
             "net_present_discount_share_per_year": NPV_DISCOUNT_SHARE,
         },
+        "volumes": [asdict(bill) for bill in found.bills],
+        "varied": None if found.varied is None else _varied(found.varied),
         "crossings": _crossings(found.crossings),
         "verdict": verdict_text(found),
         "uncertainty": {
@@ -123,6 +125,15 @@ def _crossings(crossings: Crossings) -> Json:
         "permanent_tokens_per_day": crossings.permanent_tokens_per_day,
         "own_also_wins": [[island.low_tokens_per_day, island.high_tokens_per_day] for island in crossings.islands],
         "more_islands": crossings.more_islands,
+    }
+
+
+def _varied(varied: Varied) -> Json:
+    cells = varied.break_even_tokens_per_day.tolist()
+    return {
+        "inputs": list(varied.names),
+        "values": [list(values) for values in varied.values],
+        "permanent_tokens_per_day": [[None if cell == float("inf") else cell for cell in row] for row in cells],
     }
 
 
@@ -183,8 +194,8 @@ def print_break_even(case: Hosting, found: Sequence[BreakEven], console: Console
     first = found[0]
     console.print(
         f"one replica: {first.terms.gpus_per_replica} GPUs, {tokens_text(first.replica_tokens_per_day)} on average, "
-        f"{usd_text(first.marginal_usd_per_million)} a million tokens when full; {first.replicas} replicas, "
-        f"{first.terms.spare_replicas} of them spare, at {tokens_text(first.tokens_per_day)}: {usd_text(first.own_usd)} a month",
+        f"{usd_text(first.marginal_usd_per_million)} a million tokens when full; {first.bill.replicas} replicas, "
+        f"{first.terms.spare_replicas} of them spare, at {tokens_text(first.tokens_per_day)}: {usd_text(first.bill.own_usd)} a month",
         markup=False,
     )
     for one in found:
@@ -202,8 +213,8 @@ def _print_comparison(found: BreakEven, console: Console) -> None:
     )
     console.print(verdict_text(found), markup=False)
     console.print(
-        f"at {tokens_text(found.tokens_per_day)}: self-hosting {usd_text(found.own_usd)} a month, API {usd_text(found.api_usd)}; "
-        f"payback of {usd_text(found.invested_usd)} invested: {months_text(found.payback_months)}; "
+        f"at {tokens_text(found.tokens_per_day)}: self-hosting {usd_text(found.bill.own_usd)} a month, API {usd_text(found.bill.api_usd)}; "
+        f"payback of {usd_text(found.invested_usd)} invested: {months_text(found.bill.payback_months)}; "
         f"net present value over {NPV_MONTHS} months at {NPV_DISCOUNT_SHARE:.0%} a year: {usd_text(found.net_present_usd)}",
         markup=False,
     )
@@ -213,7 +224,35 @@ def _print_comparison(found: BreakEven, console: Console) -> None:
         f"P(break-even below {tokens_text(found.tokens_per_day)}) = {format_share(draws.share_below(found.tokens_per_day))}",
         markup=False,
     )
+    if len(found.bills) > 1:
+        console.print(volume_table(found))
+    if found.varied is not None:
+        console.print(varied_table(found.varied))
     console.print(tornado_table(found))
+
+
+def volume_table(found: BreakEven) -> Table:
+    """The month at each volume that the case asks for."""
+    table = Table(box=box.SIMPLE_HEAD, title="by volume", title_justify="left")
+    for head in ("tokens a day", "replicas", "self-hosting", "API", "payback"):
+        table.add_column(head, justify="right")
+    for bill in found.bills:
+        volume = tokens_text(bill.tokens_per_day).removesuffix("/day")
+        table.add_row(volume, f"{bill.replicas:,}", usd_text(bill.own_usd), usd_text(bill.api_usd), months_text(bill.payback_months))
+    return table
+
+
+def varied_table(varied: Varied) -> Table:
+    """The permanent break-even over the grid: rows of the first input, columns of the second."""
+    columns = varied.values[1] if len(varied.names) > 1 else ()
+    across = f", by {INPUT_WORDS[varied.names[1]]}" if columns else ""
+    table = Table(box=box.SIMPLE_HEAD, title=f"cheaper for good from{across}", title_justify="left")
+    table.add_column(INPUT_WORDS[varied.names[0]], justify="right")
+    for value in columns or ("",):
+        table.add_column(value if isinstance(value, str) else f"{value:,g}", justify="right")
+    for value, row in zip(varied.values[0], varied.break_even_tokens_per_day.tolist(), strict=True):
+        table.add_row(f"{value:,g}", *(tokens_text(None if cell == float("inf") else cell) for cell in row))
+    return table
 
 
 def tornado_table(found: BreakEven, rows: int = 6) -> Table:

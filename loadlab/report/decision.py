@@ -52,7 +52,7 @@ def _place(judged: Judged, tokens_per_day: float) -> Json:
         "break_even_tokens_per_day": None if found is None else found.crossings.permanent_tokens_per_day,
         "share_of_draws_below_volume": None if found is None else found.draws.share_below(tokens_per_day),
         "marginal_usd_per_million": None if found is None else found.marginal_usd_per_million,
-        "payback_months": None if found is None else found.payback_months,
+        "payback_months": None if found is None else found.bill.payback_months,
         "notes": [] if found is None else list(found.notes),
     }
 

@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from loadlab.planning.curves import FloatArray, LineCurve, StepCurve
 from loadlab.report.break_even import INPUT_WORDS, tokens_text, usd_text
-from loadlab.report.figure_style import BLACK, BLUE, GREEN, RC, VERMILION, as_svg
+from loadlab.report.figure_style import BLACK, BLUE, GREEN, ORANGE, RC, VERMILION, as_svg
+from loadlab.report.text import clean_text
 
 Json = Mapping[str, Any]
 MAX_STEPS = 400  # more of them are a line to the eye
@@ -129,3 +130,29 @@ def _swing_label(swing: Json) -> str:
 def _plain(value: float) -> str:
     """Three digits, or whole numbers with commas: never 1.12e+03."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def draw_routing(summary: Json) -> str:
+    """For each mix three bars: everything to the expert, the cascade, the router. Serving is dark, checks and losses stand on it."""
+    mixes = summary["mixes"]
+    with mpl.rc_context(RC | {"svg.hashsalt": "routing"}):
+        figure = Figure(figsize=(8.4, 0.8 + 1.0 * len(mixes)))
+        axes = figure.subplots()
+        labels: list[str] = []
+        rows: list[int] = []
+        for i, mix in enumerate(mixes):
+            for k, (style, bill) in enumerate([("all expert", mix["all_expert"]), *reversed(mix["styles"].items())]):
+                row = 4 * i + k
+                serving, lost = bill["usd_per_month"], bill["check_usd_per_month"] + bill["loss_usd_per_month"]
+                is_first = not rows
+                axes.barh(row, serving, color=BLUE, label="serving" if is_first else None)
+                axes.barh(row, lost, left=serving, color=ORANGE, alpha=0.5, label="checks, and what errors cost" if is_first else None)
+                rows.append(row)
+                labels.append(f"{clean_text(mix['name'])[:40]}: {style}" if k == 0 else style)
+        axes.set_yticks(rows, labels)
+        axes.invert_yaxis()
+        axes.set_xlabel("USD a month")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: usd_text(x).replace(".00", "")))
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+        figure.subplots_adjust(left=0.4, right=0.97, top=0.9, bottom=0.16)
+        return as_svg(figure, "what each mix costs a month, with its checks and errors")

@@ -29,11 +29,11 @@ class VerdictLine:
 
 
 def interval_text(estimate: Json, scale: float = 1.0) -> str:
-    """ "[580, 655]" in the unit of the number; an open end is "∞" or "-∞", no interval is empty."""
+    """ "[580, 655]" in the unit of the number, which is never negative; open ends are 0 and "∞", no interval is empty."""
     low, high = estimate["low"], estimate["high"]
     if low is None and high is None:
         return ""
-    left = "(-\N{INFINITY}" if low is None else f"[{three_digits(low * scale)}"
+    left = "[0" if low is None else f"[{three_digits(low * scale)}"
     right = "\N{INFINITY})" if high is None else f"{three_digits(high * scale)}]"
     return f"{left}, {right}"
 
@@ -150,11 +150,12 @@ def steadiness_sentences(summary: Json) -> Iterator[tuple[str, bool]]:
 
 def tau_sentence(summary: Json) -> str | None:
     """How dependent the requests were, in words."""
-    tau = summary["metrics"]["ttft_s"]["p95"]["tau"] or summary["metrics"]["e2e_s"]["p95"]["tau"]
-    n = summary["metrics"]["ttft_s"]["n"] or summary["metrics"]["e2e_s"]["n"]
+    key = "ttft_s" if summary["metrics"]["ttft_s"]["n"] else "e2e_s"
+    n, tau = summary["metrics"][key]["n"], summary["metrics"][key]["p95"]["tau"]
     if tau is None:
         return None
-    return f"Slow requests come together: tau = {three_digits(tau)}, so that {n:,} requests say as much as {n / tau:,.0f} independent ones."
+    worth = f"for {ALL_METRICS[key]} p95, {n:,} requests say as much as {n / tau:,.0f} independent ones"
+    return f"Slow requests come together (tau = {three_digits(tau)}): {worth}."
 
 
 def too_short_sentence(summary: Json) -> str | None:
@@ -180,8 +181,15 @@ def campaign_too_short(experiments: Sequence[Json]) -> str | None:
     which = (
         "every experiment" if len(short) == len(ran) else f"{len(short)} of {len(ran)} experiments ({', '.join(map(clean_text, short))})"
     )
-    fewest, most = (_rounded(number) for number in (min(short.values()), max(short.values())))
-    return f"Inconclusive: {which} has too few requests for a claim on its p95 and p99 (n < 300 tau); it takes {fewest} to {most} each."
+    needed = " to ".join(dict.fromkeys(_rounded(number) for number in (min(short.values()), max(short.values()))))
+    return f"Inconclusive: {which} has too few requests for a claim on its p95 and p99 (n < 300 tau); it takes {needed} each."
+
+
+def campaign_overloaded(experiments: Sequence[Json]) -> str | None:
+    """Which experiments were overloaded; None if none was."""
+    found = {e["id"]: e["steadiness"]["overload"] for e in experiments if e.get("steadiness")}
+    over = [f"{clean_text(key)} (backlog + {format_share(o['backlog_growth'])})" for key, o in found.items() if o["is_overloaded"]]
+    return f"OVERLOADED, so that latencies say how long they ran: {', '.join(over)}." if over else None
 
 
 def _rounded(number: int) -> str:

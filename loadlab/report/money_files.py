@@ -32,6 +32,7 @@ def save_break_even_report(summary: Json, out: Path, base_command: str) -> Path:
 
     `base_command` is the command without what the sliders set. Raises InputError where it cannot write.
     """
+    from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_money import draw_cost_curve, draw_tornado
 
     _make(out)
@@ -40,7 +41,7 @@ def save_break_even_report(summary: Json, out: Path, base_command: str) -> Path:
     for i, one in enumerate(summary["comparisons"]):
         pair = {"curve": draw_cost_curve(one, summary["name"]), "tornado": draw_tornado(one, summary["name"])}
         for kind, svg in pair.items():
-            save_bytes(out / "figures" / f"{kind}-{i + 1}.svg", svg.encode())
+            save_bytes(out / "figures" / f"{kind}-{i + 1}.svg", as_svg_file(svg))
         drawn.append({kind: Markup(svg) for kind, svg in pair.items()})  # noqa: S704  matplotlib's own, texts escaped
     path = out / "report.html"
     save_bytes(path, _render(summary, drawn, base_command).encode())
@@ -49,13 +50,24 @@ def save_break_even_report(summary: Json, out: Path, base_command: str) -> Path:
 
 def save_decision_report(summary: Json, out: Path) -> Path:
     """Writes decision.json and the one-page picture, as SVG and PNG. Returns the PNG's path."""
+    from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_decision import draw_decision
 
     save_json(summary, out, "decision.json")
     svg, png = draw_decision(summary)
-    save_bytes(out / "decision.svg", svg.encode())
+    save_bytes(out / "decision.svg", as_svg_file(svg))
     save_bytes(out / "decision.png", png)
     return out / "decision.png"
+
+
+def save_routing_report(summary: Json, out: Path) -> Path:
+    """Writes routing.json and a figure of the mixes beside each other. Returns the figure's path."""
+    from loadlab.report.figure_style import as_svg_file
+    from loadlab.report.figures_money import draw_routing
+
+    save_json(summary, out, "routing.json")
+    save_bytes(out / "routing.svg", as_svg_file(draw_routing(summary)))
+    return out / "routing.svg"
 
 
 def save_json(summary: Json, out: Path, name: str) -> Path:
@@ -84,6 +96,7 @@ def _render(summary: Json, drawn: list[dict[str, Markup]], base_command: str) ->
         summary=summary,
         drawn=drawn,
         sliders=_SLIDERS,
+        words=words.INPUT_WORDS,
         script=Markup(script),  # noqa: S704  ours
         script_hash=f"sha256-{digest}",
         data=Markup(_for_script(_slider_data(summary, base_command))),  # noqa: S704  "<" is escaped

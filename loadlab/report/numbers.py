@@ -29,7 +29,7 @@ QUANTILE_NOTE = "95 %, order statistics on n / tau"
 MEAN_NOTE = "95 %, Student's t on n / tau"
 SHARE_NOTE = "95 %, Wilson on n / tau"
 _SERIES = {"ttft_s": ttft_s, "tpot_s": tpot_s, "e2e_s": e2e_s}
-_STATIONARY = frozenset({"constant", "poisson", "gamma", "weibull", "mmpp"})
+_STATIONARY = frozenset({"constant", "poisson", "gamma", "weibull", "lognormal", "mmpp"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from loadlab.planning.routing import MixBill, TierBill, Tiers
+from loadlab.planning.routing import MixBill, Routed, TierBill, Tiers
 from loadlab.report.break_even import tokens_text, usd_text
 from loadlab.report.text import clean_text
 from loadlab.schema import as_table
@@ -19,22 +19,22 @@ SCHEMA = "loadlab/routing/1"
 Json = dict[str, Any]
 
 
-def summarise_routed(
-    mix: Tiers, bills: Sequence[MixBill], all_expert: MixBill, loss_usd: float | None, versions: Mapping[str, str], command: str
-) -> Json:
-    """The JSON of a mix: a bill for each style, and for everything sent to the last tier. Money in USD a month where not said."""
+def summarise_routed(routed: Sequence[Routed], versions: Mapping[str, str], command: str) -> Json:
+    """The JSON of mixes: a bill for each style, and for everything sent to the last tier. Money in USD a month where not said."""
+    return {"schema": SCHEMA, "mixes": [_mix(one) for one in routed], "versions": dict(versions), "command": command}
+
+
+def _mix(routed: Routed) -> Json:
+    mix = routed.mix
     return {
-        "schema": SCHEMA,
         "name": mix.name,
         "description": mix.description,
         "assumptions": list(mix.assumptions),
         "mix": as_table(mix),
-        "styles": {bill.style.value: _bill(bill) for bill in bills},
-        "all_expert": _bill(all_expert),
-        "premium_loss_per_error_usd": loss_usd,
-        "premium": premium_text(mix, loss_usd),
-        "versions": dict(versions),
-        "command": command,
+        "styles": {bill.style.value: _bill(bill) for bill in routed.bills},
+        "all_expert": _bill(routed.all_expert),
+        "premium_loss_per_error_usd": routed.premium_loss_usd,
+        "premium": premium_text(mix, routed.premium_loss_usd),
     }
 
 
@@ -66,14 +66,15 @@ def premium_text(mix: Tiers, loss_usd: float | None) -> str:
     return f"{expert} for everything earns its premium where an error costs more than {usd_text(loss_usd)} (here {here})"
 
 
-def print_routed(mix: Tiers, bills: Sequence[MixBill], all_expert: MixBill, loss_usd: float | None, console: Console) -> None:
+def print_routed(routed: Routed, console: Console) -> None:
     """A row for each style: what each tier computes and costs, and what an answer costs that is right."""
+    mix, bills = routed.mix, routed.bills
     console.print(clean_text(mix.name), style="bold")
     console.print(f"{tokens_text(mix.tokens_per_day)}, {mix.tokens_per_request:,.0f} tokens a request", markup=False)
     table = Table(box=box.SIMPLE_HEAD)
     for head in ("mix", "a month", "per million", "per request", "errors", "per good answer"):
         table.add_column(head, justify="left" if head == "mix" else "right")
-    for name, bill in [("all expert", all_expert), *((bill.style.value, bill) for bill in bills)]:
+    for name, bill in [("all expert", routed.all_expert), *((bill.style.value, bill) for bill in bills)]:
         quality = bill.quality
         good = "-" if quality.usd_per_good_answer is None else f"${quality.usd_per_good_answer:,.5f}"
         table.add_row(
@@ -83,7 +84,7 @@ def print_routed(mix: Tiers, bills: Sequence[MixBill], all_expert: MixBill, loss
     console.print(table)
     for bill in bills:
         console.print(f"{bill.style.value}: {', '.join(map(_tier_text, bill.tiers))}", markup=False)
-    console.print(premium_text(mix, loss_usd), markup=False)
+    console.print(premium_text(mix, routed.premium_loss_usd), markup=False)
     for assumption in mix.assumptions:
         console.print(f"assumed: {clean_text(assumption)}", markup=False)
 

@@ -31,6 +31,7 @@ from loadlab.report.numbers import (
     withheld,
 )
 from loadlab.report.text import NOT_RUN
+from loadlab.report.validity import validity_block
 from loadlab.slo import read_slos
 
 RUN_SCHEMA, CAMPAIGN_SCHEMA = "loadlab/run/1", "loadlab/campaign/1"
@@ -138,6 +139,7 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
         **found,
         "causes": causes_of(table),
         "observed": _observed_block(run.timeline(), duration_s(table)),
+        "validity": validity_block(table, manifest),
         **_conditions_of(manifest),
         "host": asdict(manifest.host),
     }
@@ -173,6 +175,7 @@ def not_run_experiment(experiment_id: str, name: str, planned: int) -> Json:
         "causes": {},
         "throughput": throughput_block(empty.table),
         "observed": _observed_block((), None),
+        "validity": None,
     }
 
 

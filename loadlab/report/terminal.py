@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadlab.report.columns import Column, build_table, fits, pack, print_first_that_fits
-from loadlab.report.findings import campaign_too_short
+from loadlab.report.findings import campaign_overloaded, campaign_too_short
 from loadlab.report.terminal_run import findings, print_groups, print_latencies, print_verdicts, rates_text
 from loadlab.report.text import (
     ABBREVIATIONS,
@@ -41,6 +41,7 @@ from loadlab.report.text import (
     value_text,
     whole_percent,
 )
+from loadlab.report.validity import validity_lines
 from loadlab.units import format_share
 
 Json = Mapping[str, Any]
@@ -55,6 +56,8 @@ def print_campaign(summary: Json, console: Console) -> None:
     """The experiments of a campaign with a total line, what is published elsewhere beside it, and success by client timeout."""
     experiments = summary["experiments"]
     _print_heading(summary, console)
+    print_verdicts(summary, console)
+    _print_validity(experiments, console)
     ids = Column(head="id", cells=[*(clean_text(e["id"]) for e in experiments), ""], is_text=True)
     all_ids = replace(ids, cells=[*ids.cells[:-1], "all"])  # where there is no room for names
     names = Column(head="experiment", cells=[*(clean_text(e["name"]) for e in experiments), "total"], is_text=True, is_name=True)
@@ -104,6 +107,7 @@ def print_run(summary: Json, console: Console) -> None:
     """One run: what became of its requests, a line per latency, and what the server did."""
     _print_heading(summary, console)
     totals = summary["totals"]
+    _print_validity([summary], console)
     said = f"{totals['planned']:,} planned, {totals['ok']:,} OK = {success_text(totals)}, {failures_text(totals, summary['causes'])}"
     _say(console, said, "bold")
     print_verdicts(summary, console)
@@ -126,6 +130,14 @@ def _print_heading(summary: Json, console: Console) -> None:
     words = _STATUS_WORDS.get(summary["status"])
     if words is not None:
         _say(console, f"{clean_text(summary['name'])}: {words}", "bold red")
+
+
+def _print_validity(runs: Sequence[Json], console: Console) -> None:
+    """The verdict on each run over HTTP, before any figure of it."""
+    for run in runs:
+        for i, line in enumerate(validity_lines(run)):
+            head = f"{clean_text(str(run['id']))}: " if "id" in run and i == 0 else ""
+            _say(console, head + line, "" if i else "bold" if run["validity"]["verdict"] == "valid" else "bold red")
 
 
 def _outcome_columns(blocks: Sequence[Json]) -> Iterator[Column]:
@@ -186,8 +198,8 @@ def _reading_notes(experiments: Sequence[Json], summary: Json) -> Iterator[str]:
     if any(is_low(e["totals"]) for e in (*experiments, summary)):
         mark = "! below" if "experiments" in summary else "Below"
         yield f"{mark} 95 % success: the latencies are those of the requests that got through."
-    if "experiments" in summary and (too_short := campaign_too_short(experiments)):
-        yield too_short
+    if "experiments" in summary:
+        yield from filter(None, (campaign_overloaded(experiments), campaign_too_short(experiments)))
     if "experiments" in summary and any(
         is_maximum(e["metrics"][key]["n"], name) for e in experiments for key in METRICS for name in PERCENTILES
     ):

@@ -27,19 +27,22 @@ MAX_GROUPS_SHOWN = 12
 
 
 def print_verdicts(summary: Json, console: Console) -> None:
-    """A line for each threshold, and why where it did not pass."""
-    lines = verdict_lines(summary)
+    """A line for each threshold of a run, or of each experiment of a campaign, and why where it did not pass."""
+    runs = summary.get("experiments", [summary])
+    lines = [(clean_text(str(run["id"])) if "experiments" in summary else "", line) for run in runs for line in verdict_lines(run)]
     if not lines:
         return
     console.print(Text("\nThresholds", style="bold"))
-    width = max(len(line.threshold) for line in lines)
-    for line in lines:
+    id_width, width = max(len(key) for key, _ in lines), max(len(line.threshold) for _, line in lines)
+    for key, line in lines:
         style = "bold red" if line.verdict == "FAILED" else "bold yellow" if line.is_bad else "green"
-        said = Text(f"  {line.verdict:9}  ", style=style)
+        said = Text(f"{key:{id_width}}  {line.verdict:9}  ", style=style)
         said.append(f"{line.threshold:{width}}   {line.seen}", style="")
         console.print(said, soft_wrap=not console.is_terminal)
         if line.why:
-            console.print(Text(f"             {line.why}", style="dim"), soft_wrap=not console.is_terminal)
+            why = Text(f"{' ' * (id_width + 13)}{line.why}", style="dim")
+            console.print(why, soft_wrap=not console.is_terminal)
+    console.print()
 
 
 def print_latencies(summary: Json, console: Console) -> None:
@@ -63,8 +66,12 @@ def print_latencies(summary: Json, console: Console) -> None:
 
 def print_groups(summary: Json, console: Console) -> None:
     """A table for each label with more than one value: whose requests were slow."""
+    said: dict[str, list[str]] = {}
     for label, groups in summary["groups"].items():
-        console.print(Text(f"\nBy {label}", style="bold"))
+        said.setdefault(repr(sorted(map(repr, groups.values()))), []).append(label)
+    for label, *same in said.values():  # tiers that are the classes under another name are shown once
+        groups = summary["groups"][label]
+        console.print(Text(f"\nBy {label}{''.join(f', the same as by {other}' for other in same)}", style="bold"))
         shown = list(groups.items())[:MAX_GROUPS_SHOWN]
         head, rest = _group_columns(label, shown)
         candidates = [[*head, *rest], [*head, *rest[:-2]], [*head, *rest[:3]]]

@@ -23,6 +23,7 @@ from loadlab.simulator.fault_effects import FaultEffects
 from loadlab.simulator.faults import Fault, Misconfigured, SlowGpu, check_faults
 from loadlab.simulator.front import Front
 from loadlab.simulator.jobs import Jobs
+from loadlab.simulator.kv_cache import Holders
 from loadlab.simulator.placement import Placement, place
 from loadlab.simulator.pool import Pool
 from loadlab.simulator.replica import NEVER_PS, Replica
@@ -70,6 +71,7 @@ class SimulatedCluster:
         self.spec = spec
         self._seed = seed
         self._ends: list[int] = []
+        self._closed: set[int] = set()  # replicas that take nothing new; mostly nobody
         self._timers: list[Timer] = []
         self._order = self._submitted = 0
         # No request waits on its way, or goes on in another pool, so engines report straight to the client.
@@ -110,10 +112,21 @@ class SimulatedCluster:
             raise InputError(f"link {spec.transfer_link!r} is not in the catalogue", source=source, key=f"pools.{name}.transfer_link")
         times = compile_step_times(spec.hardware)
         self._placements[name] = place(spec)
+        holders: Holders = {}
         replicas = [
-            self._build_replica(name, i, spec, self._capacity_of(name, i, spec, capacity, source), times) for i in range(spec.replicas)
+            self._build_replica(name, i, spec, self._capacity_of(name, i, spec, capacity, source), times, holders)
+            for i in range(spec.replicas)
         ]
-        return Pool(name=name, index=len(self._pools), seed=self._seed, spec=spec, capacity=capacity, replicas=replicas)
+        return Pool(
+            name=name,
+            index=len(self._pools),
+            seed=self._seed,
+            spec=spec,
+            capacity=capacity,
+            replicas=replicas,
+            holders=holders,
+            closed=self._closed,
+        )
 
     def _capacity_of(self, name: str, i: int, spec: PoolSpec, capacity: KvCapacity, source: str) -> KvCapacity:
         for k, fault in enumerate(self.spec.faults):
@@ -122,7 +135,7 @@ class SimulatedCluster:
                 return kv_capacity(replace(spec, engine=engine), source, f"faults[{k}]")
         return capacity
 
-    def _build_replica(self, pool: str, i: int, spec: PoolSpec, capacity: KvCapacity, times: StepTimes) -> Replica:
+    def _build_replica(self, pool: str, i: int, spec: PoolSpec, capacity: KvCapacity, times: StepTimes, holders: Holders) -> Replica:
         self._ends.append(NEVER_PS)
         replica = Replica(
             name=f"{pool}/{i}",
@@ -133,6 +146,8 @@ class SimulatedCluster:
             times=times,
             ends=self._ends,
             outbox=self._outbox,
+            holders=holders,
+            closed=self._closed,
         )
         self.replicas.append(replica)
         return replica

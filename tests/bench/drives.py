@@ -16,7 +16,8 @@ from loadlab.campaign.trial import host_facts, prepare, record
 from loadlab.catalog.specs import Quantisation
 from loadlab.report.terminal import print_campaign
 from loadlab.scenario.files import load_campaign, load_scenario
-from loadlab.simulator.cluster import EventKind, SimulatedCluster
+from loadlab.simulator.cluster import SimulatedCluster
+from loadlab.simulator.events import ENDED
 from loadlab.simulator.replica import NEVER_PS
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.settling import gap_quantiles_ps, settle, split_logged
@@ -72,13 +73,13 @@ def drive(replicas: int, *, shares: bool) -> None:
     start = time.process_time()
     for seq, (at_ps, prompt, output, group) in enumerate(plan):
         for kind, _, sequence in cluster.advance_to(at_ps):
-            if kind is EventKind.ENDED:
+            if kind is ENDED:
                 ended.append(sequence)
         prefix = ((group, int(prefixes[group])),) if shares else ()
-        cluster.submit(Sequence(seq=seq, model="m", prompt_tokens=prompt, output_tokens=output, prefix=prefix), at_ps)
+        cluster.submit(Sequence(seq, "m", prompt, output, 0, prefix), at_ps)
         if len(ended) >= AT_ONCE:
             ended = write_down(cluster, ended)
-    ended += [sequence for kind, _, sequence in cluster.advance_to(NEVER_PS - 1) if kind is EventKind.ENDED]
+    ended += [sequence for kind, _, sequence in cluster.advance_to(NEVER_PS - 1) if kind is ENDED]
     assert not write_down(cluster, ended)
     print(time.process_time() - start)
 
