@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := reports/runs/t4-study
 
-.PHONY: help demo test lint types layers bench lock clean
+.PHONY: help demo reports test lint types layers bench lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -25,6 +25,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 demo: $(VENV)/.installed  ## Replay the T4 study on the simulated backend; the report lies in reports/runs/t4-study.
 	@rm -rf $(DEMO)
 	$(BIN)/loadlab run scenarios/t4-study --seed 1 --out $(DEMO)
+
+reports: $(VENV)/.installed  ## Make the published studies under reports/ again.
+	$(BIN)/loadlab break-even --capacity scenarios/hosting/l40s-70b.toml --out reports/break-even-l40s --quiet
+	$(BIN)/loadlab break-even --capacity scenarios/hosting/1p5t-h200.toml --out reports/break-even-1p5t --quiet
+	$(BIN)/loadlab break-even --tiers scenarios/hosting/routing-90.toml --tiers scenarios/hosting/routing-95.toml \
+		--tiers scenarios/hosting/routing-99.toml --out reports/routing --quiet
+	$(BIN)/loadlab decide scenarios/hosting/decision-support-desk.toml --out reports/decision --quiet
 
 test: lint types layers  ## Style, types, import layers, tests.
 	$(BIN)/python -m pytest -n auto

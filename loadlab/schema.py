@@ -30,7 +30,10 @@ MAX_FILE_BYTES = 4 * 2**20  # a scenario is written by a person; more than this 
 MAX_DEPTH = 32  # tables within tables
 MAX_ENTRIES = 100_000  # of an array
 MAX_WHOLE = 2**53  # the largest whole number that every reader of JSON keeps
-SORTS = {"scenario": "a scenario", "campaign": "a campaign", "cluster": "a cluster"}  # what loadlab/SORT/1 files are
+SORTS = {  # what loadlab/SORT/1 files are
+    "scenario": "a scenario", "campaign": "a campaign", "cluster": "a cluster",
+    "prices": "a price book", "hosting": "a hosting case", "tiers": "a routed mix", "decision": "a hosting decision",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -286,7 +289,7 @@ def _is_finite(number: float) -> bool:
 def _read_enum(hint: type[enum.Enum], value: Any, source: str, key: str) -> enum.Enum:
     allowed = [str(member.value) for member in hint]
     if value not in allowed:
-        raise InputError(f"= {shown(value)} must be one of {', '.join(allowed)}{_close(value, allowed)}", source=source, key=key)
+        raise InputError(f"= {shown(value)} must be one of {', '.join(allowed)}{closest(value, allowed)}", source=source, key=key)
     return hint(value)
 
 
@@ -312,12 +315,13 @@ def _read_union(members: tuple[Any, ...], value: Any, source: str, key: str, nam
     table = _expect(value, dict, f"a table with kind = one of {', '.join(sorted(by_kind))}", source, key)
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in by_kind:
-        words = f"must be one of {', '.join(sorted(by_kind))}{_close(kind, list(by_kind))}"
+        words = f"must be one of {', '.join(sorted(by_kind))}{closest(kind, list(by_kind))}"
         raise InputError("is missing: it " + words if kind is None else f"= {shown(kind)} {words}", source=source, key=_join(key, "kind"))
     return read_table(by_kind[kind], table, source, key)
 
 
-def _close(value: Any, allowed: list[str]) -> str:
+def closest(value: Any, allowed: list[str]) -> str:
+    """The words "; did you mean ..?" where one of `allowed` is close, else nothing."""
     close = difflib.get_close_matches(value, allowed, n=1) if isinstance(value, str) else []
     return f"; did you mean {close[0]!r}?" if close else ""
 

@@ -6,14 +6,15 @@ Only words are read and checked here, before anything runs; `analysis/metrics.py
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, assert_never
 
 from loadlab.schema import Bound, In, Positive, read_table
-from loadlab.units import quoted
+from loadlab.units import parse_count, parse_duration_s, parse_rate_per_s, parse_share, quoted
 
 DEFAULT_TARGET = 0.99
 Target = Bound("above 0 and below 1: of 100% there is no error budget", lambda x: 0 < x < 1)
@@ -45,6 +46,8 @@ METRICS_TEXT = (
 )
 _METRIC = re.compile(r"([a-z_0-9]+)(?:\.([a-z0-9.]+))?\s*(?:\{([^{}]*)\})?")
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?)")
+_THRESHOLD = re.compile(r"([^<>=]+(?:\{[^{}]*\})?)\s*(<=|>=|==|<|>)\s*([^<>={}\s][^<>={}]*)")
+MAX_THRESHOLD_CHARS = 400
 _LABEL = re.compile(r"\s*([a-z]+)\s*=\s*(\"[^\"]*\"|[^\s\",=]+)\s*(?=,|$)")
 
 
@@ -194,4 +197,74 @@ def _parse_labels(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _as_written(value: str) -> str:
-    return value if re.fullmatch(r"[^\s\",={}]+", value) else f'"{value}"'
+    return value if re.fullmatch(r"[^\s\",={}<>]+", value) else f'"{value}"'
+
+
+class Comparison(Enum):
+    """How a metric is to lie to its limit."""
+
+    LESS = "<"
+    AT_MOST = "<="
+    GREATER = ">"
+    AT_LEAST = ">="
+    EQUAL = "=="
+
+    def holds(self, value: float, limit: float) -> bool:
+        """True if value <, <=, >, >= or == limit; equal up to the last bits of float64 counts as equal."""
+        is_equal = math.isclose(value, limit, rel_tol=1e-12)
+        match self:
+            case Comparison.LESS:
+                return value < limit and not is_equal
+            case Comparison.AT_MOST:
+                return value < limit or is_equal
+            case Comparison.GREATER:
+                return value > limit and not is_equal
+            case Comparison.AT_LEAST:
+                return value > limit or is_equal
+            case Comparison.EQUAL:
+                return is_equal
+        assert_never(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """A line drawn on a metric: `ttft.p95 < 800ms`. `limit` is in the metric's unit, `written` as a person wrote it."""
+
+    metric: Metric
+    comparison: Comparison
+    limit: float
+    written: str
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.comparison.value} {self.written}"
+
+
+def parse_threshold(text: str) -> Threshold:
+    """The threshold that a text says. Raises ValueError, naming what is allowed."""
+    match = _THRESHOLD.fullmatch(text.strip()) if len(text) <= MAX_THRESHOLD_CHARS else None
+    if match is None:
+        raise ValueError(f"{quoted(text)} is not a threshold such as 'ttft.p95 < 800ms' or 'success_rate >= 99%' (<, <=, >, >=, ==)")
+    metric, comparison, written = parse_metric(match[1]), Comparison(match[2]), match[3]
+    if comparison is Comparison.EQUAL and metric.statistic != "count":
+        raise ValueError(f"{quoted(text)}: == is for counts, such as oom.count == 0; draw a line with < or >")
+    try:
+        limit = _parse_limit(metric, written)
+    except ValueError as error:
+        raise ValueError(f"{quoted(text)}: {error}") from None
+    return Threshold(metric=metric, comparison=comparison, limit=limit, written=written)
+
+
+def _parse_limit(metric: Metric, text: str) -> float:
+    match metric.unit:
+        case Unit.SECONDS:
+            return parse_duration_s(text)
+        case Unit.PER_SECOND:
+            return parse_rate_per_s(text)
+        case Unit.SHARE:
+            share = parse_share(text)
+            if not 0 <= share <= 1:
+                raise ValueError(f"{quoted(text)} must be a share from 0% to 100%, since {metric.key} is one")
+            return share
+        case Unit.NUMBER:
+            return parse_count(text)
+    assert_never(metric.unit)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from loadlab.errors import InputError
 from loadlab.record.request import Outcome
-from loadlab.slo import COUNTED, LABELS, LATENCIES, PLAIN, Metric, Slo, Unit, parse_metric, read_slos
+from loadlab.slo import COUNTED, LABELS, LATENCIES, PLAIN, Comparison, Metric, Slo, Unit, parse_metric, parse_threshold, read_slos
 
 LABEL_VALUES = st.text(
     st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"], exclude_characters='"{}'), min_size=1, max_size=8
@@ -110,3 +110,50 @@ def test_no_slo_is_none() -> None:
 def test_a_bad_limit_is_refused_by_its_key(table: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_slos({"slo": table}, "s.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("ttft.p95 < 800ms", 0.8),
+        ("tpot.p99{class=chat}<60ms", 0.06),
+        ("success_rate >= 99%", 0.99),
+        ("goodput >= 90/min", 1.5),
+        ("output_tokens_per_s > 1.2k/s", 1200.0),
+        ("oom.count == 0", 0.0),
+        ("error_budget.burn < 1", 1.0),
+        ('ttft.max{tier="a<b"} <= 2s', 2.0),
+    ],
+)
+def test_a_limit_is_read_in_the_unit_of_its_metric(text: str, limit: float) -> None:
+    threshold = parse_threshold(text)
+    assert threshold.limit == pytest.approx(limit)
+    assert parse_threshold(str(threshold)) == threshold
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ttft.p95", "is not a threshold such as"),
+        ("< 3", "is not a threshold such as"),
+        ("ttft.p95 < ", "is not a threshold such as"),
+        ("ttft.p95 < 1s < 2s", "is not a threshold such as"),
+        ("oom.count = 0", "is not a threshold such as"),
+        ("ttft.p95 < 800", "no known unit of time"),
+        ("ttft.p95 == 3s", "== is for counts"),
+        ("success_rate >= 990%", "from 0% to 100%"),
+        ("goodput > 3", "is not a rate"),
+        ("latency.p95 < 3s", "is not a metric"),
+        ("a" * 1000, "is not a threshold"),
+    ],
+)
+def test_what_is_no_threshold_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_threshold(text)
+
+
+@given(st.sampled_from(Comparison), st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+def test_comparisons_are_those_of_numbers(comparison: Comparison, value: float, limit: float) -> None:
+    assume(value == limit or abs(value - limit) > 1e-9 * (abs(value) + abs(limit)))
+    assert comparison.holds(value, limit) == {"<": value < limit, "<=": value <= limit, ">": value > limit, ">=": value >= limit,
+                                              "==": value == limit}[comparison.value]  # fmt: skip

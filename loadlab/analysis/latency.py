@@ -9,20 +9,38 @@ import numpy as np
 from loadlab.analysis.table import FloatArray, RequestTable
 
 
+def per_row_s(latency: str, table: RequestTable) -> FloatArray:
+    """float64[n]: "ttft", "tpot" or "e2e" of each row, seconds; NaN where the row is not OK, or lacks the stamps or tokens for it."""
+    match latency:
+        case "ttft":
+            values = table.first_token_s - table.scheduled_s
+        case "tpot":
+            values = (table.last_token_s - table.first_token_s) / np.where(table.output_tokens >= 2, table.output_tokens - 1, np.nan)
+        case "e2e":
+            values = table.finished_s - table.scheduled_s
+        case _:
+            raise ValueError(f"{latency} is not a latency of a row")
+    return np.where(table.ok, values, np.nan)
+
+
+def series_of(latency: str, table: RequestTable) -> FloatArray:
+    """The values of `per_row_s` that are known, in the order of the rows."""
+    return _known(per_row_s(latency, table))
+
+
 def ttft_s(table: RequestTable) -> FloatArray:
     """Time to first token of OK rows that have one: first token - scheduled, seconds."""
-    return _known((table.first_token_s - table.scheduled_s)[table.ok])
+    return series_of("ttft", table)
 
 
 def tpot_s(table: RequestTable) -> FloatArray:
     """Time per output token after the first, of OK rows of two tokens or more: (last - first) / (tokens - 1), seconds."""
-    rows = table.ok & (table.output_tokens >= 2)
-    return _known((table.last_token_s[rows] - table.first_token_s[rows]) / (table.output_tokens[rows] - 1))
+    return series_of("tpot", table)
 
 
 def e2e_s(table: RequestTable) -> FloatArray:
     """End to end of OK rows: finished - scheduled, seconds."""
-    return _known((table.finished_s - table.scheduled_s)[table.ok])
+    return series_of("e2e", table)
 
 
 def dispatch_lag_s(table: RequestTable) -> FloatArray:

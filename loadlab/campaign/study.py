@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loadlab.analysis.totals import count_outcomes
+from loadlab.campaign.target import Target, Watch
 from loadlab.campaign.trial import Trial, count, prepare, record
 from loadlab.engines.base import Progress
 from loadlab.errors import InputError, RunInterruptedError
@@ -24,6 +25,7 @@ from loadlab.schema import as_table
 Json = dict[str, Any]
 StudyProgress = Callable[[str, int, int], None]  # (what, requests done, requests planned): of all experiments, then of all variants
 NO_SENSITIVITY = "stopped while the variants ran: every experiment is recorded, this table is missing; --resume makes it"
+NOT_VARIED = "not made over HTTP: it would send the whole campaign again for every value"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,29 +43,34 @@ class Study:
         return sum(len(trial.plan) for trial in self.trials.values())
 
 
-def prepare_study(campaign: Campaign, seed: int) -> Study:
-    """A study that can run. Touches nothing. Raises InputError, naming the experiment, if any of it is bad."""
-    trials = _trials(campaign, seed)
-    key = campaign.sensitivity
-    varied = {} if key is None else {value: _trials(campaign.with_value(key.key, value), seed) for value in key.values}
+def prepare_study(campaign: Campaign, seed: int, target: Target | None = None) -> Study:
+    """A study that can run. Touches nothing. Raises InputError, naming the experiment, if any of it is bad.
+
+    `target` takes the place of every experiment's cluster. Over HTTP nothing is varied: it would send the whole campaign again and again.
+    """
+    trials = _trials(campaign, seed, target)
+    key = campaign.sensitivity if target is None or isinstance(target, Path) else None
+    varied = {} if key is None else {value: _trials(campaign.with_value(key.key, value), seed, target) for value in key.values}
     return Study(campaign=campaign, seed=seed, trials=trials, sensitivity=varied)
 
 
-def _trials(campaign: Campaign, seed: int) -> dict[str, Trial]:
+def _trials(campaign: Campaign, seed: int, target: Target | None) -> dict[str, Trial]:
     """An experiment draws with a seed of its own, unless the campaign compares clusters under the same traffic."""
     seeds = {e.id: seed if campaign.same_seed else experiment_seed(seed, e.id) for e in campaign.experiments}
-    return {experiment.id: _prepare_experiment(experiment, seeds[experiment.id]) for experiment in campaign.experiments}
+    return {e.id: _prepare_experiment(e, e.cluster if target is None else target, seeds[e.id]) for e in campaign.experiments}
 
 
-def _prepare_experiment(experiment: Experiment, seed: int) -> Trial:
+def _prepare_experiment(experiment: Experiment, target: Target, seed: int) -> Trial:
     try:
-        return prepare(experiment.scenario, experiment.cluster, seed)
+        return prepare(experiment.scenario, target, seed)
     except InputError as error:
         raise InputError(f"experiment {experiment.id}: {error}") from None
 
 
-def run_study(study: Study, out: Path, host: HostFacts, progress: StudyProgress, *, resume: bool = False) -> Json:
-    """Runs what is missing in `out` and writes its summary.json. Returns the summary.
+def run_study(
+    study: Study, out: Path, host: HostFacts, progress: StudyProgress, *, resume: bool = False, watch: Watch | None = None
+) -> Json:
+    """Runs what is missing in `out` and writes its summary.json. Returns the summary. `watch` sees runs over HTTP as they stand.
 
     Without `resume`, `out` must not exist or be empty. On KeyboardInterrupt the summary of what ran is written and
     RunInterruptedError raised: the status is aborted, or complete without sensitivity where only variants were left.
@@ -77,11 +84,15 @@ def run_study(study: Study, out: Path, host: HostFacts, progress: StudyProgress,
         for key, trial in study.trials.items():
             if key not in finished:
                 shown = _shifted(progress, f"{key} {trial.scenario.name}", done, study.planned)
-                runs[key] = record(trial, out / key, host, shown, replace=resume)
+                runs[key] = record(trial, out / key, host, shown, replace=resume, watch=watch)
                 done += len(trial.plan)
     except KeyboardInterrupt:
         _save(out, _summarise(study, _readable(study, out), host, None, interrupted=True))
         raise RunInterruptedError(f"what was recorded is kept in {out}; go on with --resume {out}") from None
+    if study.campaign.sensitivity is not None and not study.sensitivity:
+        summary = _summarise(study, runs, host, None, sensitivity_note=NOT_VARIED)
+        _save(out, summary)
+        return summary
     try:
         sensitivity = _vary(study, runs, progress)
     except KeyboardInterrupt:

@@ -1,17 +1,22 @@
-"""One run on the simulated backend: checked as a whole before anything is written, then replayed into a run directory."""
+"""One run on one target: checked as a whole before anything is written, then replayed into a run directory."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import json
+import secrets
 from collections import Counter
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
+from loadlab.campaign.target import Target, Watch, check_target, conditions_of, engine_name, engine_of, target_name
 from loadlab.engines.base import Progress, RecordSink
-from loadlab.engines.simulation import SimulationEngine, check_plan
+from loadlab.engines.endpoint import TargetUnreachableError
+from loadlab.engines.locust import RunStoppedError
+from loadlab.engines.simulation import SimulationEngine
 from loadlab.record.manifest import HostFacts, Manifest, Status, load_host_facts, load_versions
 from loadlab.record.request import Outcome
 from loadlab.record.run_dir import RunDir
@@ -27,17 +32,23 @@ from loadlab.simulator.files import load_cluster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A scenario, its plan, and the cluster file to replay it on. Built by `prepare`, it is known to suit."""
+    """A scenario, its plan, and the target to replay it on. Built by `prepare`, it is known to suit.
+
+    `target_seed` draws a simulated target's noise, where that shall not be what `seed` draws: pairs of a gate share a plan and not their
+    noise.
+    """
 
     scenario: Scenario
-    cluster_file: Path
+    target: Target
     seed: int
     plan: RequestPlan
     warnings: tuple[str, ...] = ()  # what a person should know of the input, such as trace rows that failed
+    target_seed: int | None = None
 
-    def cluster(self) -> SimulatedCluster:
-        """A fresh cluster: nothing of an earlier replay is left in it."""
-        return SimulatedCluster(load_cluster(self.cluster_file), str(self.cluster_file), self.seed)
+    @property
+    def drawn_with(self) -> int:
+        """The seed of a simulated target."""
+        return self.seed if self.target_seed is None else self.target_seed
 
     def manifest(self, host: HostFacts) -> Manifest:
         """Every condition of this run, as it begins."""
@@ -45,45 +56,54 @@ class Trial:
             status=Status.RUNNING,
             name=self.scenario.name,
             scenario=as_table(self.scenario),
-            scenario_digest=_digest(as_table(self.scenario)),
+            scenario_digest=_digest(as_table(replaced(self.scenario, slo=None, thresholds=()))),
             plan_digest=self.plan.digest,
             planned=len(self.plan),
             seed=self.seed,
-            target=f"sim:{self.cluster_file.as_posix()}",
-            engine="simulation",
-            conditions=self.cluster().conditions(),
+            target=target_name(self.target),
+            engine=engine_name(self.target),
+            conditions=conditions_of(self.target, self.plan, self.drawn_with),
             versions=load_versions(),
             host=host,
+            target_seed=self.target_seed,
         )
 
 
-def prepare(scenario: Scenario, cluster_file: Path, seed: int) -> Trial:
-    """A trial that can run. Touches nothing. Raises InputError on a bad cluster or trace, or where plan and cluster do not suit."""
-    cluster = SimulatedCluster(load_cluster(cluster_file), str(cluster_file))
+def prepare(scenario: Scenario, target: Target, seed: int, target_seed: int | None = None) -> Trial:
+    """A trial that can run. Touches nothing. Raises InputError on a bad cluster or trace, or where plan and target do not suit."""
     trace = trace_of(scenario)
     plan = build_plan(scenario, seed, trace)
-    check_plan(plan, cluster)
+    check_target(target, plan)
     warnings = () if trace is None else trace.warnings
-    return Trial(scenario=scenario, cluster_file=cluster_file, seed=seed, plan=plan, warnings=warnings)
+    return Trial(scenario=scenario, target=target, seed=seed, plan=plan, warnings=warnings, target_seed=target_seed)
 
 
-def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True) -> None:
-    """Replays the trial on a fresh cluster."""
-    SimulationEngine(trial.cluster(), itl=itl).replay(trial.plan, sink, progress)
+def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True, watch: Watch | None = None) -> None:
+    """Replays the trial on its target. `watch` sees a run over HTTP as it stands."""
+    run_id = f"{trial.scenario.name}-{secrets.token_hex(4)}"
+    engine_of(trial.target, trial.drawn_with, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
 
 
 def count(trial: Trial, progress: Progress) -> Counter[Outcome]:
-    """What became of the trial's requests on a fresh cluster, by outcome; nothing else is kept."""
-    return SimulationEngine(trial.cluster()).count(trial.plan, progress)
+    """What became of the trial's requests on a fresh cluster, by outcome; nothing else is kept. For simulated clusters only."""
+    assert isinstance(trial.target, Path), "a load on an endpoint is never made without rows"
+    return SimulationEngine(SimulatedCluster(load_cluster(trial.target), str(trial.target), trial.drawn_with)).count(trial.plan, progress)
 
 
-def record(trial: Trial, path: Path, host: HostFacts, progress: Progress, *, replace: bool = False) -> RunDir:
-    """Replays the trial into a new run directory, finalises it and writes its summary; on KeyboardInterrupt as aborted, and re-raises."""
+def record(trial: Trial, path: Path, host: HostFacts, progress: Progress, *, replace: bool = False, watch: Watch | None = None) -> RunDir:
+    """Replays the trial into a new run directory, finalises it and writes its summary.
+
+    Where the run ends early it does the same, and re-raises: KeyboardInterrupt, TargetUnreachableError and RunStoppedError. What has no
+    row then was not sent, unless the load generator itself was lost.
+    """
     with RunDir.create(path, trial.manifest(host), replace=replace) as run:
         try:
-            replay(trial, run, progress)
-        except KeyboardInterrupt:
+            replay(trial, run, progress, watch=watch)
+        except (KeyboardInterrupt, TargetUnreachableError):
             _close(run, trial, interrupted=True)
+            raise
+        except RunStoppedError as error:
+            _close(run, trial, interrupted=not error.is_lost)
             raise
         _close(run, trial, interrupted=False)
     return run

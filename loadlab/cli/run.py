@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loadlab import __version__
+from loadlab.cli import http_flags
+from loadlab.cli.http_flags import HttpFlags
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
 
 if TYPE_CHECKING:
+    from loadlab.campaign.target import Target
     from loadlab.cli.screen import Screen
     from loadlab.record.manifest import HostFacts
     from loadlab.scenario.model import Scenario
@@ -22,6 +24,8 @@ EPILOG = """Examples:
   loadlab run scenarios/t4-study --seed 1 --out runs/t4
 
   loadlab run scenarios/replay.toml --trace trace.csv --target sim:scenarios/clusters/t4-14b.toml --json
+
+  loadlab run scenarios/smoke.toml --target http://127.0.0.1:8000 --model llama-3-8b --abort-on "error_rate > 50% for 30s"
 """
 
 
@@ -30,8 +34,8 @@ def run(
     target: Annotated[
         str | None,
         typer.Option(
-            help="What to load: sim:CLUSTER.toml, a simulated cluster. A campaign names its clusters itself.",
-            metavar="sim:CLUSTER",
+            help="What to load: sim:CLUSTER.toml, a simulated cluster, or http://HOST:PORT. A campaign names its clusters itself.",
+            metavar="sim:CLUSTER|URL",
             show_default=False,
         ),
     ] = None,
@@ -44,6 +48,16 @@ def run(
     trace: Annotated[Path | None, typer.Option(help="Trace file, for a scenario that replays one.", show_default=False)] = None,
     window_start: Annotated[str | None, typer.Option(help='Begin of the window of the trace, such as "10min".', show_default=False)] = None,
     window: Annotated[str | None, typer.Option(help='Length of the window of the trace, such as "300s".', show_default=False)] = None,
+    model: http_flags.Model = None,
+    api_key_env: http_flags.ApiKeyEnv = None,
+    api_key_file: http_flags.ApiKeyFile = None,
+    max_in_flight: http_flags.MaxInFlight = None,
+    abort_on: http_flags.AbortOn = None,
+    timeout: http_flags.Timeout = "10min",
+    idle_timeout: http_flags.IdleTimeout = "60s",
+    insecure: http_flags.Insecure = False,
+    preflight: http_flags.Preflight = True,
+    yes: http_flags.Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
@@ -51,11 +65,12 @@ def run(
     """Replay a scenario, or every experiment of a campaign, and write a run directory.
 
     Each planned request leaves one row in requests.jsonl; summary.json and report.html are made from the rows.
-    Ctrl-C keeps what was recorded.
+    Ctrl-C keeps what was recorded; over HTTP it waits for what is in flight, and a second one does not.
 
     Tables go to stdout, progress and errors to stderr.
 
-    Exit codes: 0 every request is accounted for (not: succeeded), 2 bad input, 97 incomplete, 130 interrupted.
+    Exit codes: 0 every request is accounted for (not: succeeded), 2 bad input, 96 target unreachable, 97 incomplete, 98 the load
+    generator spoilt the measurement, 130 interrupted.
     """
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
@@ -66,15 +81,21 @@ def run(
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
     where = resume or out or default_out(scenario.resolve().stem)
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
-    flags = {"--trace": trace, "--window-start": window_start, "--window": window, "--target": target}
+    flags = {"--trace": trace, "--window-start": window_start, "--window": window}
+    http = HttpFlags(
+        model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
+        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, yes=yes,
+    )  # fmt: skip
+    aim = _target(target, http, screen, is_campaign=is_campaign(scenario))
     try:
         if is_campaign(scenario):
             _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")
-            summary = _run_campaign(scenario, variant, seed, where, screen, host_facts(sys.argv), resume=resume is not None)
+            summary = _run_campaign(scenario, variant, seed, where, screen, host_facts(sys.argv), aim, yes=yes, resume=resume is not None)
         else:
             _refuse_flags({"--variant": variant, "--resume": resume}, "belongs to a campaign; this is a single scenario")
             windowed = _load_scenario(scenario, trace, window_start, window)
-            summary = _run_single(windowed, target, seed, where, screen, host_facts(sys.argv))
+            assert aim is not None, "a single scenario has a target"
+            summary = _run_single(windowed, aim, seed, where, screen, host_facts(sys.argv), yes=yes)
     except RunInterruptedError:
         _print_json(where, as_json=as_json)
         raise
@@ -114,51 +135,78 @@ def _duration(flag: str, text: str | None) -> float | None:
         raise InputError(f"= {error}", key=flag) from None
 
 
-def _cluster_file(target: str | None) -> Path:
+def _target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign: bool) -> Target | None:
+    """What --target and its flags mean; None for a campaign without one, which names its clusters itself."""
+    if http_flags.is_http(target):
+        assert target is not None
+        return http_flags.build_endpoint(target, http, screen)
+    http.refuse("belongs to a target over HTTP, such as --target http://127.0.0.1:8000")
+    if is_campaign:
+        _refuse_flags({"--target": target}, "must be an http:// URL for a campaign, which names its clusters itself")
+        return None
     kind, _, path = (target or "").partition(":")
-    if kind in ("http", "https"):
-        raise InputError(
-            f"= {target!r} is an HTTP endpoint: loadlab {__version__} cannot load one yet, a later version will. "
-            "It knows the simulated backend, such as sim:scenarios/clusters/t4-14b.toml",
-            key="--target",
-        )
     if target is None:
         raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
     if kind != "sim" or not path:
-        raise InputError(f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml", key="--target")
+        raise InputError(
+            f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT", key="--target"
+        )
     return Path(path)
 
 
-def _run_single(scenario: Scenario, target: str | None, seed: int, out: Path, screen: Screen, host: HostFacts) -> dict[str, Any]:
+def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen: Screen, host: HostFacts, *, yes: bool) -> dict[str, Any]:
+    from loadlab.campaign.results import load_summary
     from loadlab.campaign.trial import prepare, record
-    from loadlab.report.summary import summarise_run
+    from loadlab.cli.live import live_screen
+    from loadlab.engines.locust import RunStoppedError
 
-    trial = prepare(scenario, _cluster_file(target), seed)
+    trial = prepare(scenario, target, seed)
     for warning in trial.warnings:
         screen.say(f"warning: {warning}")
+    if not isinstance(target, Path):
+        http_flags.confirm(target, [trial.plan], yes=yes)
     try:
-        with screen.progress(scenario.name) as progress:
-            run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned))
+        with live_screen(screen, scenario.name, target) as (progress, watch):
+            run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch)
     except KeyboardInterrupt:
         raise RunInterruptedError(f"what was recorded is kept in {out}; `loadlab report {out}` shows it") from None
-    return summarise_run(run_dir)
+    except RunStoppedError:
+        screen.show(load_summary(out))
+        raise
+    return run_dir.load_summary()
 
 
 def _run_campaign(
-    path: Path, variant: str | None, seed: int, out: Path, screen: Screen, host: HostFacts, *, resume: bool
+    path: Path,
+    variant: str | None,
+    seed: int,
+    out: Path,
+    screen: Screen,
+    host: HostFacts,
+    target: Target | None,
+    *,
+    yes: bool,
+    resume: bool,
 ) -> dict[str, Any]:
     from loadlab.campaign.study import prepare_study, run_study
+    from loadlab.cli.live import live_screen
     from loadlab.scenario.files import load_campaign
 
     campaign = load_campaign(path)
     if variant is not None:
+        if target is not None:
+            raise InputError("names other clusters, and --target URL takes the place of all of them: leave one out", key="--variant")
         campaign = campaign.variant(variant)
-    study = prepare_study(campaign, seed)
-    with screen.progress(campaign.name) as progress:
-        return run_study(study, out, host, progress, resume=resume)
+    study = prepare_study(campaign, seed, target)
+    if target is not None and not isinstance(target, Path):
+        http_flags.confirm(target, [trial.plan for trial in study.trials.values()], yes=yes)
+    with live_screen(screen, campaign.name, target) as (progress, watch):
+        return run_study(study, out, host, progress, resume=resume, watch=watch)
 
 
 def _finish(summary: dict[str, Any], where: Path, screen: Screen, *, as_json: bool, write_report: bool) -> None:
+    from loadlab.report.validity import is_invalid
+
     screen.show(summary)
     if write_report:
         from loadlab.campaign.results import save_report
@@ -170,6 +218,8 @@ def _finish(summary: dict[str, Any], where: Path, screen: Screen, *, as_json: bo
     _print_json(where, as_json=as_json)
     if summary["status"] != "complete":
         raise typer.Exit(ExitCode.INCOMPLETE)
+    if is_invalid(summary):
+        raise typer.Exit(ExitCode.INVALID)
 
 
 def _print_json(where: Path, *, as_json: bool) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from loadlab.record.client import ClientFacts
 from loadlab.record.request import RequestRecord
+from loadlab.record.rows import Row
 from loadlab.scenario.plan import RequestPlan
 
 Progress = Callable[[int, int], None]  # (rows so far, rows planned)
@@ -17,8 +19,17 @@ class RecordSink(Protocol):
     def append(self, records: Iterable[RequestRecord]) -> None:
         """Takes rows in any order of seq, each once."""
 
+    def append_rows(self, rows: Iterable[Row]) -> None:
+        """The same, each as `RequestRecord.as_row` tells it: making the record itself costs more than simulating its request."""
+
     def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Takes the target's state over time, a row per replica and bin."""
+
+    def flush(self) -> None:
+        """Hands what it took to the operating system, so that a kill does not lose it."""
+
+    def note_client(self, facts: ClientFacts, wall_s: float | None) -> None:
+        """Takes what a load generator knows of itself, and the wall time of its second 0, seconds since 1970."""
 
 
 class LoadEngine(Protocol):

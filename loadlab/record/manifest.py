@@ -55,10 +55,17 @@ class Manifest:
     planned: int
     seed: int
     target: str
-    engine: str  # "simulation"
+    engine: str  # simulation, locust
     conditions: Sequence[Mapping[str, Any]]  # one per pool: model, quantisation, sharding, GPU, interconnect, limits ..
     versions: Mapping[str, str]
     host: HostFacts
+    target_seed: int | None = None  # of the simulated target's own noise and drawn choices, where that is not `seed`: pairs of a gate
+    client: Mapping[str, Any] | None = None  # `ClientFacts` of a run over HTTP, once it has ended
+
+    def with_client(self, client: Mapping[str, Any], t0: str | None) -> Manifest:
+        """The same manifest with what the load generator says of itself; `t0` replaces the time at which the run was begun."""
+        host = self.host if t0 is None else dataclasses.replace(self.host, t0=t0)
+        return dataclasses.replace(self, client=client, host=host)
 
     def with_status(self, status: Status) -> Manifest:
         """The same manifest, further on."""
@@ -122,10 +129,14 @@ def _load_object(directory: Path, path: Path) -> dict[str, Any]:
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "name": (str,), "scenario": (dict,), "scenario_digest": (str, type(None)), "plan_digest": (str,), "planned": (int,),
     "seed": (int,), "target": (str,), "engine": (str,), "conditions": (list,), "versions": (dict,),
+    "target_seed": (int, type(None)), "client": (dict, type(None)),
 }  # fmt: skip
+_MAY_BE_ABSENT = frozenset({"client", "target_seed"})  # written by later versions of the same format
 
 
 def _read_field(name: str, table: Mapping[str, Any], path: Path) -> Any:
+    if name not in table and name in _MAY_BE_ABSENT:
+        return None
     if name not in table:
         raise InputError("is missing; the file is damaged or was written by another program", source=str(path), key=name)
     value = table[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 
@@ -52,6 +53,7 @@ class Cause(StrEnum):
     STOPPED = "stopped"  # the run ended before it was due
     OUT_OF_SOCKETS = "out_of_sockets"  # file descriptors or ports exhausted on our side
     LOST = "lost"  # the worker that had it is gone
+    CLIENT_LEFT = "client_left"  # seen by a server: the client closed its connection before the answer was complete
 
 
 OUTCOME_OF: Mapping[Cause, Outcome] = {
@@ -82,6 +84,7 @@ OUTCOME_OF: Mapping[Cause, Outcome] = {
     Cause.STOPPED: Outcome.NOT_SENT,
     Cause.OUT_OF_SOCKETS: Outcome.NOT_SENT,
     Cause.LOST: Outcome.UNKNOWN,
+    Cause.CLIENT_LEFT: Outcome.TIMEOUT,
 }
 
 
@@ -112,7 +115,7 @@ class RequestRecord:
     image_tokens: int | None = None
     cached_prompt_tokens: int | None = None  # of the prompt, read from the KV cache
     output_tokens: int | None = None  # received, also when the request then failed
-    tokens_estimated: bool = False  # the server did not say; counted from chunks
+    tokens_estimated: bool = False  # the server did not say; counted from the text that came
     outcome: Outcome
     cause: Cause | None = None
     http_status: int | None = None
@@ -126,7 +129,7 @@ class RequestRecord:
 
     def as_row(self) -> dict[str, Any]:
         """The JSON object of this record: every column, in this order; `traffic_class` is called "class"."""
-        return {column: getattr(self, name) for column, name in COLUMNS.items()}
+        return dict(zip(_NAMES, _values_of(self), strict=True))
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> RequestRecord:
@@ -141,3 +144,5 @@ class RequestRecord:
 
 
 COLUMNS: Mapping[str, str] = {("class" if f.name == "traffic_class" else f.name): f.name for f in fields(RequestRecord)}
+_NAMES = tuple(COLUMNS)
+_values_of = attrgetter(*COLUMNS.values())

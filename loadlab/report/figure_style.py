@@ -50,3 +50,9 @@ def as_svg(figure: Figure, description: str) -> str:
     assert box is not None, "matplotlib's svg has a viewBox"
     label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return f'<svg viewBox="{box[1]}" role="img" aria-label="{label}">{rest}'
+
+
+def as_svg_file(svg: str) -> bytes:
+    """The bytes of a file that shows an element of `as_svg` by itself: the names that a page gives it are declared."""
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return svg.replace("<svg ", f"<svg {names} ", 1).encode()

@@ -18,6 +18,7 @@ from loadlab.record.manifest import Manifest, Status
 from loadlab.record.request import Outcome
 from loadlab.record.run_dir import REQUESTS_FILE, RunDir
 from loadlab.report.text import NOT_RUN, PERCENTILES, is_maximum
+from loadlab.report.validity import validity_block
 
 RUN_SCHEMA, CAMPAIGN_SCHEMA = "loadlab/run/1", "loadlab/campaign/1"
 Json = dict[str, Any]
@@ -129,6 +130,7 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
         "causes": causes_of(table),
         "throughput": _throughput_block(table),
         "observed": _observed_block(run.timeline(), duration_s(table)),
+        "validity": validity_block(table, manifest),
         **_conditions_of(manifest),
         "host": asdict(manifest.host),
     }
@@ -160,6 +162,7 @@ def not_run_experiment(experiment_id: str, name: str, planned: int) -> Json:
         "causes": {},
         "throughput": _throughput_block(empty),
         "observed": _observed_block((), None),
+        "validity": None,
     }
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadlab.report.columns import Column, build_table, fits, pack, print_first_that_fits
+from loadlab.report.columns import say as _say
 from loadlab.report.text import (
     ABBREVIATIONS,
     BUSY_NOTE,
@@ -39,6 +40,7 @@ from loadlab.report.text import (
     value_text,
     whole_percent,
 )
+from loadlab.report.validity import validity_lines
 from loadlab.units import format_share
 
 Json = Mapping[str, Any]
@@ -53,6 +55,7 @@ def print_campaign(summary: Json, console: Console) -> None:
     """The experiments of a campaign with a total line, what is published elsewhere beside it, and success by client timeout."""
     experiments = summary["experiments"]
     _print_heading(summary, console)
+    _print_validity(experiments, console)
     ids = Column(head="id", cells=[*(clean_text(e["id"]) for e in experiments), ""], is_text=True)
     all_ids = replace(ids, cells=[*ids.cells[:-1], "all"])  # where there is no room for names
     names = Column(head="experiment", cells=[*(clean_text(e["name"]) for e in experiments), "total"], is_text=True, is_name=True)
@@ -102,6 +105,7 @@ def print_run(summary: Json, console: Console) -> None:
     """One run: what became of its requests, a line per latency, and what the server did."""
     _print_heading(summary, console)
     totals = summary["totals"]
+    _print_validity([summary], console)
     said = f"{totals['planned']:,} planned, {totals['ok']:,} OK = {success_text(totals)}, {failures_text(totals, summary['causes'])}"
     _say(console, said, "bold")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
@@ -116,16 +120,19 @@ def print_run(summary: Json, console: Console) -> None:
     _print_notes([summary], summary, console)
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
-    """A sentence: wrapped on a terminal, whole where something else reads it."""
-    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
-
-
 def _print_heading(summary: Json, console: Console) -> None:
     _say(console, heading_text(summary), "bold")
     words = _STATUS_WORDS.get(summary["status"])
     if words is not None:
         _say(console, f"{clean_text(summary['name'])}: {words}", "bold red")
+
+
+def _print_validity(runs: Sequence[Json], console: Console) -> None:
+    """The verdict on each run over HTTP, before any figure of it."""
+    for run in runs:
+        for i, line in enumerate(validity_lines(run)):
+            head = f"{clean_text(str(run['id']))}: " if "id" in run and i == 0 else ""
+            _say(console, head + line, "" if i else "bold" if run["validity"]["verdict"] == "valid" else "bold red")
 
 
 def _outcome_columns(blocks: Sequence[Json]) -> Iterator[Column]:

@@ -11,11 +11,15 @@ from typing import Annotated, Any
 from loadlab.errors import InputError
 from loadlab.scenario import distribution, lengths
 from loadlab.scenario.joint import Joint, Pairs
+from loadlab.scenario.judgement import check_thresholds
 from loadlab.scenario.limits import MAX_CLASSES, Span, Weight, WeightOrZero
 from loadlab.scenario.load import InTrace, Load, OpenLoop, Replay
 from loadlab.scenario.plan import RequestKind
 from loadlab.scenario.sessions import Sessions
 from loadlab.schema import Bound, NonNegative, Share, as_table, read_table, shown, shown_key
+from loadlab.slo import Slo
+from loadlab.wire.openai import RequestTable
+from loadlab.wire.template import HttpTemplate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes part of a directory's name
 MAX_LABEL_CHARS = 80
@@ -67,8 +71,8 @@ class TrafficClass:
     """Requests of one sort. `share` is its part of the requests, relative to the other classes: 2 and 1 are two thirds and one third.
 
     With sessions `prompt_tokens` is the user's own text of each turn. `joint` says how the two lengths go together; without it they are
-    independent. In a replay the lengths come from the trace, and all three are absent. `timeout_s` overrides the scenario's. `mode`
-    labels every request alike; `modes` are dealt out to them by share.
+    independent. In a replay the lengths come from the trace, and all three are absent. `timeout_s` overrides the scenario's, and so does
+    each key of `slo`. `mode` labels every request alike; `modes` are dealt out to them by share.
     """
 
     model: str
@@ -84,10 +88,14 @@ class TrafficClass:
     images: Images | None = None
     sessions: Sessions | None = None
     timeout_s: Annotated[float, Span] | None = None
+    slo: Slo | None = None
+    request: RequestTable | None = None
+    http: HttpTemplate | None = None
 
     def __post_init__(self) -> None:
         for key in ("tier", "region", "mode"):
             _check_label(getattr(self, key), key)
+        self._check_request()
         self._check_modes()
         if not self.model.strip() or not self.model.isprintable():
             raise ValueError(f"model = {shown(self.model)} must be the name of a served model")
@@ -102,6 +110,15 @@ class TrafficClass:
     def generates(self) -> bool:
         """True if an answer has at least one token."""
         return self.kind in (RequestKind.CHAT, RequestKind.COMPLETION)
+
+    def _check_request(self) -> None:
+        """How it is asked over HTTP goes with what is asked."""
+        if self.kind is RequestKind.HTTP and self.http is None:
+            raise ValueError('http is missing: kind = "http" needs [classes.NAME.http] with at least a path')
+        if self.kind is not RequestKind.HTTP and self.http is not None:
+            raise ValueError('http must be left out: it goes with kind = "http"')
+        if self.kind is RequestKind.HTTP and self.request is not None:
+            raise ValueError('request must be left out: kind = "http" has the table http instead')
 
     def _check_modes(self) -> None:
         if self.modes is None:
@@ -119,11 +136,16 @@ class TrafficClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """Traffic, complete but for the target and the seed. `timeout_s` is the client's limit on one request, from when it is due."""
+    """Traffic, complete but for the target and the seed. `timeout_s` is the client's limit on one request, from when it is due.
+
+    `slo` says what a good request is; `thresholds`, such as "ttft.p95 < 800ms", judge a run. Neither changes a request.
+    """
 
     name: str
     description: str = ""
     timeout_s: Annotated[float, Span] | None = None
+    slo: Slo | None = None
+    thresholds: tuple[str, ...] = ()
     load: Load
     classes: dict[str, TrafficClass]
 
@@ -136,6 +158,7 @@ class Scenario:
         for name, traffic_class in self.classes.items():
             check_name(name, "classes")
             _check_class(f"classes.{name}", traffic_class, self.load)
+        check_thresholds(self.thresholds, self.slo, self.classes)
 
 
 def _check_class(key: str, traffic_class: TrafficClass, load: Load) -> None:

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from loadlab.simulator.decode_batch import ADMISSION_BITS, ADMISSION_MASK, DecodeBatch
 from loadlab.simulator.events import ENDED as ENDED_EVENT
 from loadlab.simulator.events import STARTED, Outbox
-from loadlab.simulator.kv_cache import BlockPool, Run, prefix_path
+from loadlab.simulator.kv_cache import BlockPool, Holders, Run, prefix_path
 from loadlab.simulator.sequence import Sequence, State
 from loadlab.simulator.sharding import KvCapacity
 from loadlab.simulator.spec import Allocation, Batching, EngineLimits
@@ -28,7 +28,10 @@ WAITING, PREFILLING, DECODING, ENDED = State  # looking a member up in its enum 
 class Batcher:
     """The waiting line, the running sequences and their KV blocks, at a step boundary called `tick`."""
 
-    def __init__(self, limits: EngineLimits, capacity: KvCapacity, timeline: Timeline, outbox: Outbox, tick: int = 0) -> None:
+    def __init__(
+        self, limits: EngineLimits, capacity: KvCapacity, timeline: Timeline, outbox: Outbox, holders: Holders, index: int, tick: int = 0
+    ) -> None:
+        """Of replica `index`; `holders`: the cached prefixes of its pool, see BlockPool."""
         self._timeline = timeline
         self._outbox = outbox
         self._block_size = size = limits.block_size_tokens
@@ -40,7 +43,7 @@ class Batcher:
         # Without paging a sequence reserves its whole window (contiguous), or nothing that is counted (unbounded).
         self._reserved = -(-capacity.context_tokens // size) if limits.allocation is Allocation.CONTIGUOUS else 0
         self._admissions = 0
-        self.pool = BlockPool(capacity.num_blocks or NO_LIMIT, size)
+        self.pool = BlockPool(capacity.num_blocks or NO_LIMIT, size, holders, index)
         self.running: dict[int, Sequence] = {}  # by admission, so the last one is the newest
         self.decoding = DecodeBatch(size, self.running, counts_blocks=self._is_paged)
         self.prefilling: list[Sequence] = []  # with a chunk in the step under way; oldest first
@@ -52,7 +55,6 @@ class Batcher:
         self.preemptions = 0
         self.has_preempted = False  # at this boundary
 
-    @property
     def has_room(self) -> bool:
         """Whether a sequence that arrived now might be admitted at the next step boundary."""
         if self._is_static and self.running:

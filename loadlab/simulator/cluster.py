@@ -20,9 +20,10 @@ from loadlab.simulator.events import Event as Event
 from loadlab.simulator.events import EventKind as EventKind
 from loadlab.simulator.events import Outbox
 from loadlab.simulator.fault_effects import FaultEffects
-from loadlab.simulator.faults import Misconfigured, SlowGpu
+from loadlab.simulator.faults import Fault, Misconfigured, SlowGpu, check_faults
 from loadlab.simulator.front import Front
 from loadlab.simulator.jobs import Jobs
+from loadlab.simulator.kv_cache import Holders
 from loadlab.simulator.placement import Placement, place
 from loadlab.simulator.pool import Pool
 from loadlab.simulator.replica import NEVER_PS, Replica
@@ -70,6 +71,7 @@ class SimulatedCluster:
         self.spec = spec
         self._seed = seed
         self._ends: list[int] = []
+        self._closed: set[int] = set()  # replicas that take nothing new; mostly nobody
         self._timers: list[Timer] = []
         self._order = self._submitted = 0
         # No request waits on its way, or goes on in another pool, so engines report straight to the client.
@@ -92,11 +94,17 @@ class SimulatedCluster:
             started=self._outbox.note_started,
             ended=self._outbox.note_ended,
         )
-        effects = FaultEffects(spec, self._pools, self._placements)
-        for i, fault in enumerate(spec.faults):
-            for is_begin, at_ps, action in effects.actions(fault):
-                heapq.heappush(self._timers, (at_ps, Due.FAULT_BEGIN if is_begin else Due.FAULT_END, i, self._next(), action, None))
-        self._num_fault_timers = len(self._timers)
+        self._effects = FaultEffects(spec, self._pools, self._placements)
+        self._num_fault_timers = self._num_faults = 0
+        for fault in spec.faults:
+            self._plan_fault(fault)
+
+    def _plan_fault(self, fault: Fault, not_before_ps: int = 0) -> None:
+        for is_begin, at_ps, action in self._effects.actions(fault):
+            due = Due.FAULT_BEGIN if is_begin else Due.FAULT_END
+            heapq.heappush(self._timers, (max(at_ps, not_before_ps), due, self._num_faults, self._next(), action, None))
+            self._num_fault_timers += 1
+        self._num_faults += 1
 
     def _build_pool(self, name: str, spec: PoolSpec, source: str) -> Pool:
         capacity = kv_capacity(spec, source, f"pools.{name}")
@@ -104,10 +112,21 @@ class SimulatedCluster:
             raise InputError(f"link {spec.transfer_link!r} is not in the catalogue", source=source, key=f"pools.{name}.transfer_link")
         times = compile_step_times(spec.hardware)
         self._placements[name] = place(spec)
+        holders: Holders = {}
         replicas = [
-            self._build_replica(name, i, spec, self._capacity_of(name, i, spec, capacity, source), times) for i in range(spec.replicas)
+            self._build_replica(name, i, spec, self._capacity_of(name, i, spec, capacity, source), times, holders)
+            for i in range(spec.replicas)
         ]
-        return Pool(name=name, index=len(self._pools), seed=self._seed, spec=spec, capacity=capacity, replicas=replicas)
+        return Pool(
+            name=name,
+            index=len(self._pools),
+            seed=self._seed,
+            spec=spec,
+            capacity=capacity,
+            replicas=replicas,
+            holders=holders,
+            closed=self._closed,
+        )
 
     def _capacity_of(self, name: str, i: int, spec: PoolSpec, capacity: KvCapacity, source: str) -> KvCapacity:
         for k, fault in enumerate(self.spec.faults):
@@ -116,7 +135,7 @@ class SimulatedCluster:
                 return kv_capacity(replace(spec, engine=engine), source, f"faults[{k}]")
         return capacity
 
-    def _build_replica(self, pool: str, i: int, spec: PoolSpec, capacity: KvCapacity, times: StepTimes) -> Replica:
+    def _build_replica(self, pool: str, i: int, spec: PoolSpec, capacity: KvCapacity, times: StepTimes, holders: Holders) -> Replica:
         self._ends.append(NEVER_PS)
         replica = Replica(
             name=f"{pool}/{i}",
@@ -127,6 +146,8 @@ class SimulatedCluster:
             times=times,
             ends=self._ends,
             outbox=self._outbox,
+            holders=holders,
+            closed=self._closed,
         )
         self.replicas.append(replica)
         return replica
@@ -145,6 +166,10 @@ class SimulatedCluster:
         if vision is None:
             raise InputError(f"model {model!r} of cluster {self.spec.name!r} takes no images; send them to one that does")
         return vision.image_tokens(width_px, height_px)
+
+    def context_tokens(self, model: str) -> int:
+        """The most tokens of prompt and answer together that every pool of a model takes."""
+        return min(pool.capacity.context_tokens for pool in self._pools.values() if model in pool.spec.serves)
 
     # Driving it
 
@@ -184,13 +209,25 @@ class SimulatedCluster:
     def _travel(self, at_ps: int, action: Callable[[Sequence, int], None], sequence: Sequence) -> None:
         heapq.heappush(self._timers, (at_ps, Due.TRANSIT, 0, self._next(), action, sequence))
 
-    def _miss_deadline(self, sequence: Sequence, now: int) -> None:
+    def give_up(self, sequence: Sequence, cause: Cause, at_ps: int) -> None:
+        """Its client wants it no longer: it is over at `at_ps`, to which the cluster has been advanced. Nothing if it is over already."""
         if sequence.state is State.ENDED:
             return
         if self.is_plain:
-            self._leave(sequence, Cause.DEADLINE, now)
+            self._leave(sequence, cause, at_ps)
         else:
-            self._jobs.give_up(sequence, lambda running: self._leave(running, Cause.DEADLINE, now), Cause.DEADLINE, now)
+            self._jobs.give_up(sequence, lambda running: self._leave(running, cause, at_ps), cause, at_ps)
+
+    def inject(self, fault: Fault, at_ps: int) -> None:
+        """One more fault, as if the cluster's file had named it; `at_ps` is now: what of it lies before happens now.
+
+        Raises ValueError unless its pool, replica, GPU and region exist.
+        """
+        check_faults((fault,), self.spec.sizes, tuple(self.spec.regions))
+        self._plan_fault(fault, at_ps)
+
+    def _miss_deadline(self, sequence: Sequence, now: int) -> None:
+        self.give_up(sequence, Cause.DEADLINE, now)
 
     def _stop_waiting(self, sequence: Sequence, now: int) -> None:
         if sequence.state is State.WAITING and sequence.preemptions == 0:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import assert_never
 
 from loadlab.record.request import Cause
-from loadlab.simulator.faults import DeadReplica, Drain, Fault, LostNode, LostRegion, Misconfigured, SlowGpu, SlowLink
+from loadlab.simulator.faults import DeadReplica, Drain, Fault, LostNode, LostRegion, Misconfigured, OutOfMemory, SlowGpu, SlowLink
 from loadlab.simulator.placement import Placement
 from loadlab.simulator.pool import Pool
 from loadlab.simulator.replica import Replica
@@ -47,6 +47,9 @@ class FaultEffects:
             case LostRegion():
                 there = [pool for pool in self._pools.values() if pool.spec.region == fault.region]
                 yield self._kill([replica for pool in there for replica in pool.replicas], fault)
+            case OutOfMemory():
+                replica = self._pools[fault.pool].replicas[fault.replica]
+                yield True, _ps(fault.at_s), lambda _, now: replica.run_out_of_memory(now)
             case Misconfigured():
                 return  # it was built so
             case _:

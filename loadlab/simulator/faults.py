@@ -87,7 +87,17 @@ class Misconfigured:
     gpu_memory_utilization: Annotated[float, PositiveShare]
 
 
-Fault = SlowGpu | SlowLink | DeadReplica | LostNode | LostRegion | Drain | Misconfigured
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfMemory:
+    """One replica runs out of memory, for whatever reason: its requests fail, and it is back after the engine's `restart_s`."""
+
+    kind: ClassVar[str] = "out_of_memory"
+    pool: str
+    replica: Annotated[int, NonNegative] = 0
+    at_s: Annotated[float, NonNegative]
+
+
+Fault = SlowGpu | SlowLink | DeadReplica | LostNode | LostRegion | Drain | Misconfigured | OutOfMemory
 
 
 def check_faults(faults: Iterable[Fault], sizes: Mapping[str, tuple[int, int]], regions: tuple[str, ...]) -> None:

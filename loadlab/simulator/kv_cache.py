@@ -28,12 +28,18 @@ class Run:
         self.references = references
 
 
+Holders = dict[int, dict[int, Run]]  # by key: the run of each replica of a pool that has one, by replica; what routers look at
+
+
 class BlockPool:
     """`num_blocks` blocks of `block_size` tokens. `take` may evict; it raises nothing and is asked only for what `available` has."""
 
-    __slots__ = ("_anonymous", "block_size", "cached", "evicted", "free", "num_blocks", "runs", "unreferenced")
+    __slots__ = ("_anonymous", "_holders", "_replica", "block_size", "cached", "evicted", "free", "num_blocks", "runs", "unreferenced")
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, holders: Holders | None = None, replica: int = 0) -> None:
+        """`holders` is kept true to this pool's runs, under the number `replica`."""
+        self._holders = {} if holders is None else holders
+        self._replica = replica
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.free = num_blocks
@@ -76,7 +82,8 @@ class BlockPool:
             blocks -= gone
             if run.blocks == 0:
                 del self.unreferenced[key]
-                self.runs.pop(key, None)
+                if key >= 0:
+                    self._forget(key)
         self._free_oldest()
 
     def _free_oldest(self) -> None:
@@ -128,7 +135,18 @@ class BlockPool:
             run.blocks += blocks
         elif key not in self.runs:
             run = self.runs[key] = Run(key, blocks, 1)
+            self._holders.setdefault(key, {})[self._replica] = run
         return run
+
+    def _forget(self, key: int) -> None:
+        del self.runs[key], self._holders[key][self._replica]
+        if not self._holders[key]:
+            del self._holders[key]
+
+    def forget_all(self) -> None:
+        """The memory is gone, and nobody shall look for anything here."""
+        for key in list(self.runs):
+            self._forget(key)
 
     def release(self, runs: Seq[Run], private_full: int, private_rest: int) -> None:
         """Gives everything back: deepest first. Full private blocks stay cached as content that nothing will hit again."""
@@ -159,7 +177,7 @@ class BlockPool:
             self.unreferenced[run.key] = run
             self.cached += run.blocks
         else:
-            self.runs.pop(run.key, None)
+            self._forget(run.key)
 
 
 Piece = tuple[int, int]  # (content, tokens): equal pieces behind equal prefixes have equal KV

@@ -12,7 +12,7 @@ from loadlab.simulator.replica import Replica
 from loadlab.simulator.sequence import Sequence, State
 
 Tokens = tuple[Sequence, list[int]]  # who got some, and when each came, in picoseconds, ascending
-KEPT_VALUES = 8192  # of a log, some 750 stretches, before it is put away: that costs a third of a millisecond
+KEPT_BYTES = 2**16  # of a log, some 750 stretches, before it is put away: that costs a third of a millisecond
 
 
 class LiveTokens:
@@ -44,7 +44,7 @@ class LiveTokens:
             if new:
                 self._look_at(replica, times, tokens)
                 self._told[replica.index] += len(new)
-            if len(replica.log.values) > KEPT_VALUES:
+            if len(replica.log.packed) > KEPT_BYTES:
                 replica.log.settle(replica.batcher.tick)
         return tokens, events
 

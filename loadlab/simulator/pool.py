@@ -7,7 +7,7 @@ from typing import assert_never
 from loadlab.record.request import Cause
 from loadlab.simulator.autoscaler import Autoscaler
 from loadlab.simulator.draws import mix64
-from loadlab.simulator.kv_cache import prefix_path
+from loadlab.simulator.kv_cache import Holders, prefix_path
 from loadlab.simulator.replica import Replica
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.sharding import KvCapacity
@@ -20,7 +20,19 @@ RANDOM, FIRST_OF_TWO, SECOND_OF_TWO = 3, 4, 5  # what draws are for: docs/simula
 class Pool:
     """Replicas of one kind. `accept` hands a sequence to one of them, or says why not."""
 
-    def __init__(self, *, name: str, index: int, seed: int, spec: PoolSpec, capacity: KvCapacity, replicas: list[Replica]) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        index: int,
+        seed: int,
+        spec: PoolSpec,
+        capacity: KvCapacity,
+        replicas: list[Replica],
+        holders: Holders,
+        closed: set[int],
+    ) -> None:
+        """`holders`: the cached prefixes of these replicas; `closed`: replicas of the cluster that take nothing new, by index."""
         self.name = name
         self.spec = spec
         self.replicas = replicas
@@ -30,6 +42,9 @@ class Pool:
         self.capacity = capacity
         self._router = spec.router
         self._queue_limit = spec.queue_limit
+        self._holders = holders
+        self._closed = closed
+        self._first = replicas[0].index
         self._routed = 0
         smallest = min([replica.holds_tokens for replica in replicas])
         self._fits_tokens = min(capacity.context_tokens, smallest)  # prompt and answer up to here are never refused
@@ -58,9 +73,11 @@ class Pool:
             sequence.path, sequence.answer_key = prefix_path(sequence.prefix, sequence.answer, self.capacity.block_size_tokens)
         if self._autoscaler is not None:
             self._autoscaler.look(at_ps)
-        eligible = [replica for replica in self.replicas if replica.is_open]
-        if not eligible:
-            return Cause.NO_REPLICA
+        eligible = self.replicas
+        if self._closed:
+            eligible = [replica for replica in eligible if replica.is_open]
+            if not eligible:
+                return Cause.NO_REPLICA
         if self._free_share < 1:
             eligible = [replica for replica in eligible if self._has_free_kv(replica)]
             if not eligible:
@@ -70,7 +87,7 @@ class Pool:
         if is_large and sequence.most_tokens > replica.holds_tokens:  # one that was configured to be smaller
             return Cause.KV_TOO_SMALL
         limit = self._queue_limit
-        if limit is not None and replica.batcher.num_waiting >= limit and (limit or not replica.batcher.has_room):
+        if limit is not None and replica.batcher.num_waiting >= limit and (limit or not replica.batcher.has_room()):
             return Cause.QUEUE_FULL
         replica.enqueue(sequence, at_ps)
         return None
@@ -96,15 +113,27 @@ class Pool:
                 second += second >= first
                 return min(eligible[min(first, second)], eligible[max(first, second)], key=_load)
             case Router.KV_AWARE:
-                return _longest_prefix(sequence, eligible)
+                return self._longest_prefix(sequence, eligible)
             case _:
                 assert_never(self._router)
 
     def _next(self, eligible: list[Replica]) -> Replica:
         """The first eligible replica after the one that was taken last, round and round."""
-        positions = [replica.index - self.replicas[0].index for replica in eligible]
+        positions = [replica.index - self._first for replica in eligible]
         self._last = next((at for at in positions if at > self._last), positions[0])
         return self.replicas[self._last]
+
+    def _longest_prefix(self, sequence: Sequence, eligible: list[Replica]) -> Replica:
+        """The replica that has most of the prompt cached; among equals the least loaded."""
+        path = sequence.path
+        holders = self._holders.get(path[0][0]) if path else None
+        if holders is None:  # nobody has as much as its first piece
+            return _least_outstanding(eligible)
+        if len(holders) == 1 and len(eligible) == len(self.replicas):  # most often one has
+            return self.replicas[next(iter(holders)) - self._first]
+        covered = {index: self.replicas[index - self._first].batcher.pool.match(path)[1] for index in holders}
+        most = max([covered.get(replica.index, 0) for replica in eligible])
+        return _least_outstanding([replica for replica in eligible if covered.get(replica.index, 0) == most])
 
 
 def _load(replica: Replica) -> int:
@@ -114,21 +143,3 @@ def _load(replica: Replica) -> int:
 def _least_outstanding(eligible: list[Replica]) -> Replica:
     loads = [replica.batcher.num_waiting + len(replica.batcher.running) for replica in eligible]
     return eligible[loads.index(min(loads))]
-
-
-def _longest_prefix(sequence: Sequence, eligible: list[Replica]) -> Replica:
-    """The replica that has most of the prompt cached; among equals the least loaded."""
-    path = sequence.path
-    if not path:
-        return _least_outstanding(eligible)
-    key, end = path[0]
-    firsts = [replica.batcher.pool.runs.get(key) for replica in eligible]
-    if not any(firsts):  # most often nobody has as much as its first piece
-        return _least_outstanding(eligible)
-    covered = [0 if run is None else run.blocks for run in firsts]
-    if len(path) > 1:
-        covered = [
-            replica.batcher.pool.match(path)[1] if blocks >= end else blocks for blocks, replica in zip(covered, eligible, strict=True)
-        ]
-    most = max(covered)
-    return _least_outstanding([replica for blocks, replica in zip(covered, eligible, strict=True) if blocks == most])

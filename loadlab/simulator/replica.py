@@ -10,18 +10,20 @@ boundaries a request, where a call costs as much as a line. Its judge is the slo
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Generator
 
 from loadlab.record.request import Cause
 from loadlab.simulator.batching import DECODING, ENDED, WAITING, Batcher
 from loadlab.simulator.draws import lognormal_factor
 from loadlab.simulator.events import Outbox
+from loadlab.simulator.kv_cache import Holders
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.sharding import KvCapacity
 from loadlab.simulator.spec import Batching, EngineLimits
 from loadlab.simulator.step_time import StepTimes
-from loadlab.simulator.stretch_log import StretchLog
-from loadlab.simulator.timeline import OOM, Timeline
+from loadlab.simulator.stretch import duration_ps, steps_beyond
+from loadlab.simulator.stretch_log import StretchLog, pack_stretch
+from loadlab.simulator.timeline import OOM, timeline_for
 from loadlab.units import PS_PER_S
 
 NEVER_PS = 2**62
@@ -37,10 +39,10 @@ class Replica:
     """
 
     __slots__ = (
-        "_base_times", "_dead_until_ps", "_ends", "_first_ps", "_is_drained", "_is_retiring", "_is_special", "_is_static", "_is_unbounded",
-        "_limits", "_noise_cv", "_outbox", "_prefill_tokens", "_restart_ps", "_safe_step_tokens", "_seed", "_slope_ps",
-        "_start_ps", "_steps", "_times", "batcher", "capacity", "holds_tokens", "index", "is_open", "is_up", "log", "name",
-        "ooms", "reported_kv_used_blocks",
+        "_base_times", "_closed", "_dead_until_ps", "_ends", "_first_ps", "_holders", "_is_drained", "_is_retiring", "_is_special",
+        "_is_static", "_is_unbounded", "_limits", "_noise_cv", "_outbox", "_prefill_tokens", "_restart_ps", "_safe_step_tokens",
+        "_seed", "_slope_ps", "_start_ps", "_steps", "_times", "batcher", "capacity", "holds_tokens", "index", "is_up", "log", "name",
+        "ooms", "reported_kv_used_blocks", "run_until",
     )  # fmt: skip
 
     def __init__(
@@ -54,14 +56,18 @@ class Replica:
         times: StepTimes,
         ends: list[int],
         outbox: Outbox,
+        holders: Holders,
+        closed: set[int],
     ) -> None:
+        """`ends`, `outbox` and `closed` are the cluster's, `holders` the pool's."""
         self.name = name
         self.index = index
         self.capacity = capacity
-        self.log = StretchLog(_timeline(capacity))
-        self.batcher = Batcher(limits, capacity, self.log.timeline, outbox)
+        self.log = StretchLog(timeline_for(capacity))
+        self._holders = holders
+        self.batcher = Batcher(limits, capacity, self.log.timeline, outbox, holders, index)
         self.is_up = True
-        self.is_open = True  # up, and takes new sequences
+        self._closed = closed
         self._is_drained = self._is_retiring = False  # by a fault; by autoscaling
         self.holds_tokens = capacity.holds_tokens(limits.allocation)
         self.ooms = 0
@@ -80,6 +86,14 @@ class Replica:
         may_run_out = self._safe_step_tokens < (limits.max_batched_tokens or NEVER_PS)
         self._is_special = self._is_unbounded or self._is_static or self._noise_cv > 0 or may_run_out
         self._start_ps = self._steps = self._first_ps = self._slope_ps = self._prefill_tokens = 0
+        lives = self._lives()
+        next(lives)
+        self.run_until: Callable[[int], None] = lives.send  # lets happen what does up to a time
+
+    @property
+    def is_open(self) -> bool:
+        """Up, and takes new sequences."""
+        return self.index not in self._closed
 
     @property
     def outstanding(self) -> int:
@@ -109,7 +123,7 @@ class Replica:
 
     def next_tick_ps(self, now_ps: int) -> int:
         """When the step under way ends; NEVER_PS if there is none."""
-        return self._start_ps + self._duration_ps(self._steps_done(now_ps) + 1) if self._steps else NEVER_PS
+        return self._start_ps + duration_ps(self._steps_done(now_ps) + 1, self._first_ps, self._slope_ps) if self._steps else NEVER_PS
 
     # What comes from outside
 
@@ -120,7 +134,7 @@ class Replica:
         if self._ends[index] == NEVER_PS:
             self._steps = 0
             self._ends[index] = at_ps + WAKE_PS
-        elif self._steps > 1 and not batcher.num_waiting and batcher.has_room:
+        elif self._steps > 1 and not batcher.num_waiting and batcher.has_room():
             self._cut(at_ps)
         batcher.waiting.append(sequence)
         batcher.num_waiting += 1
@@ -158,15 +172,23 @@ class Replica:
         steps = self._steps_done(at_ps)
         if steps:
             self._apply(steps)
-        self.batcher = Batcher(self._limits, self.capacity, self.log.timeline, self._outbox, dead.tick)
+        dead.pool.forget_all()
+        self.batcher = Batcher(self._limits, self.capacity, self.log.timeline, self._outbox, self._holders, self.index, dead.tick)
         self.batcher.preemptions = dead.preemptions
         self._steps = self.reported_kv_used_blocks = 0
         self._dead_until_ps = max(ready_ps, self._dead_until_ps)
         self.stop(ready_ps if self.is_up else max(ready_ps, self._ends[self.index]))
 
+    def run_out_of_memory(self, at_ps: int) -> None:
+        """The process dies of it, and is back after its restart."""
+        self.ooms += 1
+        self.log.timeline.count(OOM, at_ps, 1)
+        self.die(Cause.OOM_REPORTED, at_ps, at_ps + self._restart_ps)
+
     def stop(self, ready_ps: int) -> None:
         """Down until `ready_ps`, and as long as it is dead. It must be empty."""
-        self.is_up = self.is_open = False
+        self.is_up = False
+        self._closed.add(self.index)
         self._ends[self.index] = max(ready_ps, self._dead_until_ps)
 
     def drain(self, is_drained: bool) -> None:
@@ -180,7 +202,10 @@ class Replica:
         self._open_or_close()
 
     def _open_or_close(self) -> None:
-        self.is_open = self.is_up and not self._is_drained and not self._is_retiring
+        if self.is_up and not self._is_drained and not self._is_retiring:
+            self._closed.discard(self.index)
+        else:
+            self._closed.add(self.index)
 
     def _apply(self, steps: int) -> None:
         """Lets `steps` steps of the stretch under way have happened, as run_until does at its end."""
@@ -189,7 +214,7 @@ class Replica:
         pool.take(decoding.blocks_between(tick + 1, steps - 1))
         batcher.tick = tick + steps
         held = decoding.kv_tokens = decoding.kv_tokens + decoding.size * steps
-        self.log.values += (
+        self.log.packed += pack_stretch(
             tick, steps, self._start_ps, self._first_ps, self._slope_ps, len(batcher.running), batcher.num_waiting,
             held if self._is_unbounded else pool.used, held, self._prefill_tokens, decoding.size,
         )  # fmt: skip
@@ -197,135 +222,125 @@ class Replica:
     def _emit_until(self, sequence: Sequence, at_ps: int) -> None:
         """Gives a decoding sequence the tokens of step ends up to `at_ps`."""
         steps = self._steps_done(at_ps)
-        sequence.emit_until(self.batcher.tick + steps, self._start_ps + self._duration_ps(steps))
+        sequence.emit_until(self.batcher.tick + steps, self._start_ps + duration_ps(steps, self._first_ps, self._slope_ps))
 
     def _steps_done(self, at_ps: int) -> int:
         """Steps of the stretch under way that have ended by `at_ps`."""
-        return min(self._steps, self._steps_until(at_ps) - 1) if self._steps else 0
-
-    def _duration_ps(self, steps: int) -> int:
-        return steps * self._first_ps + self._slope_ps * (steps * (steps - 1) // 2)
+        if not self._steps:
+            return 0
+        return min(self._steps, steps_beyond(at_ps - self._start_ps, self._first_ps, self._slope_ps) - 1)
 
     def _cut(self, at_ps: int) -> None:
         """Ends the stretch under way, if there is one, at its first step end strictly after `at_ps`."""
         if self._steps > 1:
-            steps = self._steps_until(at_ps)
+            steps = steps_beyond(at_ps - self._start_ps, self._first_ps, self._slope_ps)
             if steps < self._steps:
                 self._steps = steps
-                self._ends[self.index] = self._start_ps + steps * self._first_ps + self._slope_ps * (steps * (steps - 1) // 2)
-
-    def _steps_until(self, at_ps: int) -> int:
-        """The fewest steps that end strictly after `at_ps`: a float root, mended to the exact integer."""
-        span, slope, first = at_ps - self._start_ps, self._slope_ps, self._first_ps
-        if slope == 0:
-            return span // first + 1
-        linear = first - slope / 2
-        steps = int((math.sqrt(linear * linear + 2.0 * slope * span) - linear) / slope)
-        left = span - steps * first - slope * (steps * (steps - 1) // 2)  # of the span, after so many steps
-        while left >= 0:
-            left -= first + slope * steps
-            steps += 1
-        while left < -first - slope * (steps - 1):
-            steps -= 1
-            left += first + slope * steps
-        return steps
+                self._ends[self.index] = self._start_ps + duration_ps(steps, self._first_ps, self._slope_ps)
 
     # The loop
 
-    def run_until(self, limit_ps: int) -> None:  # noqa: C901  see below
-        """Ends every stretch that ends by `limit_ps`, and starts the next ones.
+    def _lives(self) -> Generator[None, int, None]:  # noqa: C901  see below
+        """The engine as a coroutine. It waits while its stretch, or its time out of service, ends after the time that it was sent last;
+        once it was sent a later one it ends every stretch that ends by then, and starts the next ones.
 
-        The simulator spends its time here, so what happens at most boundaries is written out: a call costs as much as a line.
-        What is rare has a function of its own.
+        The simulator spends its time here, so what happens at most boundaries is written out, and what the loop works with stays in its
+        frame from one call to the next. What is rare has a function of its own.
         """
-        ends, index = self._ends, self.index
-        now = ends[index]
-        if not self.is_up:
-            if now <= limit_ps:  # ready again
-                self.is_up = True
-                self._open_or_close()
-                ends[index] = NEVER_PS
-            return
-        batcher, log, is_special = self.batcher, self.log, self._is_special
-        decoding, pool, running, prefilling = batcher.decoding, batcher.pool, batcher.running, batcher.prefilling
-        needs, block_size, num_blocks = decoding.needs, pool.block_size, pool.num_blocks
-        start_ps, steps, prefill_tokens = self._start_ps, self._steps, self._prefill_tokens
-        first_ps, slope_ps = self._first_ps, self._slope_ps
-        tick = batcher.tick
-        while now <= limit_ps:
-            if steps:
-                # The stretch ends: its steps after the first take their blocks, every decoding sequence gains its tokens.
-                size = decoding.size
-                if steps > 1:
-                    phase = (tick + 1) % block_size
-                    if phase + steps <= block_size + 1:
-                        pool.free -= sum(needs[phase : phase + steps - 1])
-                    else:
-                        pool.free -= decoding.blocks_between(tick + 1, steps - 1)
-                    if pool.free < 0:
-                        pool.make_up()
-                held = decoding.kv_tokens = decoding.kv_tokens + size * steps
-                used = held if self._is_unbounded else num_blocks - pool.free - pool.cached
-                log.values += (
-                    tick, steps, start_ps, first_ps, slope_ps, len(running), batcher.num_waiting, used, held, prefill_tokens, size
-                )  # fmt: skip
-                batcher.tick = tick = tick + steps
-                if prefill_tokens:
-                    batcher.complete_prefill(now)
-                if batcher.leaving:
-                    batcher.let_go()
-                if decoding.next_end <= tick:
-                    batcher.finish_ended(now)
-                if is_special and len(batcher.padding) == len(running):
-                    batcher.clear_padding()
-
-            # The next one begins: decodes take their blocks, then the prompt in progress goes on and the line moves up.
-            if is_special and self._noise_cv and tick % NOISE_TICKS == 0:
-                self._renew_times()
-            batcher.has_preempted = False
-            blocks = needs[tick % block_size]
-            if blocks:
-                if blocks > pool.free + pool.cached:
-                    batcher.take_decode_blocks(now)
+        ends, index, log = self._ends, self.index, self.log.packed
+        is_special, is_unbounded, safe_tokens = self._is_special, self._is_unbounded, self._safe_step_tokens
+        limit_ps = yield
+        while True:
+            while not self.is_up:
+                if ends[index] <= limit_ps:
+                    self._get_ready()
                 else:
-                    pool.free -= blocks
-                    if pool.free < 0:
-                        pool.make_up()
-            work = batcher.schedule_prefill(now) if batcher.num_waiting or prefilling else None
-            available = pool.free + pool.cached
-            self.reported_kv_used_blocks = num_blocks - available
-            size, times, start_ps = decoding.size, self._times, now
-            if work is not None:
-                steps, slope_ps, prefill_tokens = 1, 0, work[0]
-                if size + prefill_tokens > self._safe_step_tokens and self._is_out_of_memory(size + prefill_tokens):
-                    self._run_out_of_memory(now)
-                    self.run_until(limit_ps)
-                    return
-                first_ps = times.mixed_ps(size, work) + times.kv_ps * decoding.kv_tokens
-                now += first_ps
-            elif size:
-                # Pure decode steps to the next completion or block shortage; the first one's blocks are taken already.
-                prefill_tokens = 0
-                steps = decoding.next_end - tick
-                if steps * size > available:  # more than every step's worst
-                    steps = 1 + decoding.affordable_steps(tick + 1, steps - 1, available)
-                if is_special:
-                    steps = self._limited_steps(steps)
-                    if steps < 1:
-                        self._run_out_of_memory(now)
-                        self.run_until(limit_ps)
-                        return
-                if batcher.has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
-                    steps = 1
-                table, kv_ps = times.decode_table, times.kv_ps
-                slope_ps = kv_ps * size
-                first_ps = (table[size] if size < len(table) else times.decode_ps(size)) + kv_ps * decoding.kv_tokens
-                now += steps * first_ps + slope_ps * (steps * (steps - 1) // 2)
-            else:
-                steps, now = 0, NEVER_PS
-        self._start_ps, self._steps, self._prefill_tokens = start_ps, steps, prefill_tokens
-        self._first_ps, self._slope_ps = first_ps, slope_ps
-        ends[index] = now
+                    limit_ps = yield
+            batcher = self.batcher
+            decoding, pool, running, prefilling = batcher.decoding, batcher.pool, batcher.running, batcher.prefilling
+            needs, block_size, num_blocks = decoding.needs, pool.block_size, pool.num_blocks
+            now, steps, tick = ends[index], self._steps, batcher.tick
+            start_ps = first_ps = slope_ps = prefill_tokens = 0
+            while self.is_up:
+                while now <= limit_ps:
+                    if steps:
+                        # The stretch ends: its steps after the first take their blocks, every decoding sequence gains its tokens.
+                        size = decoding.size
+                        if steps > 1:
+                            phase = (tick + 1) % block_size
+                            if phase + steps <= block_size + 1:
+                                pool.free -= sum(needs[phase : phase + steps - 1])
+                            else:
+                                pool.free -= decoding.blocks_between(tick + 1, steps - 1)
+                            if pool.free < 0:
+                                pool.make_up()
+                        held = decoding.kv_tokens = decoding.kv_tokens + size * steps
+                        used = held if is_unbounded else num_blocks - pool.free - pool.cached
+                        log += pack_stretch(
+                            tick, steps, start_ps, first_ps, slope_ps, len(running), batcher.num_waiting, used, held, prefill_tokens, size
+                        )  # fmt: skip
+                        batcher.tick = tick = tick + steps
+                        if prefill_tokens:
+                            batcher.complete_prefill(now)
+                        if batcher.leaving:
+                            batcher.let_go()
+                        if decoding.next_end <= tick:
+                            batcher.finish_ended(now)
+                        if is_special and len(batcher.padding) == len(running):
+                            batcher.clear_padding()
+
+                    # The next one begins: decodes take their blocks, then the prompt in progress goes on and the line moves up.
+                    if is_special and self._noise_cv and tick % NOISE_TICKS == 0:
+                        self._renew_times()
+                    batcher.has_preempted = False
+                    blocks = needs[tick % block_size]
+                    if blocks:
+                        if blocks > pool.free + pool.cached:
+                            batcher.take_decode_blocks(now)
+                        else:
+                            pool.free -= blocks
+                            if pool.free < 0:
+                                pool.make_up()
+                    work = batcher.schedule_prefill(now) if batcher.num_waiting or prefilling else None
+                    available = pool.free + pool.cached
+                    self.reported_kv_used_blocks = num_blocks - available
+                    size, times, start_ps = decoding.size, self._times, now
+                    if work is not None:
+                        steps, slope_ps, prefill_tokens = 1, 0, work[0]
+                        if size + prefill_tokens > safe_tokens and self._is_out_of_memory(size + prefill_tokens):
+                            self._run_out_of_memory(now)
+                            break
+                        first_ps = times.mixed_ps(size, work) + times.kv_ps * decoding.kv_tokens
+                        now += first_ps
+                    elif size:
+                        # Pure decode steps to the next completion or block shortage; the first one's blocks are taken already.
+                        prefill_tokens = 0
+                        steps = decoding.next_end - tick
+                        if steps * size > available:  # more than every step's worst
+                            steps = 1 + decoding.affordable_steps(tick + 1, steps - 1, available)
+                        if is_special:
+                            steps = self._limited_steps(steps)
+                            if steps < 1:
+                                self._run_out_of_memory(now)
+                                break
+                        if batcher.has_preempted:  # nobody was admitted here, but somebody may be at the next boundary
+                            steps = 1
+                        table, kv_ps = times.decode_table, times.kv_ps
+                        slope_ps = kv_ps * size
+                        first_ps = (table[size] if size < len(table) else times.decode_ps(size)) + kv_ps * decoding.kv_tokens
+                        now += steps * first_ps + slope_ps * (steps * (steps - 1) // 2)
+                    else:
+                        steps, now = 0, NEVER_PS
+                else:
+                    self._start_ps, self._steps, self._prefill_tokens = start_ps, steps, prefill_tokens
+                    self._first_ps, self._slope_ps, ends[index] = first_ps, slope_ps, now
+                    limit_ps = yield
+                    now, steps = ends[index], self._steps  # it may have been woken, cut, or taken down meanwhile
+
+    def _get_ready(self) -> None:
+        self.is_up = True
+        self._open_or_close()
+        self._ends[self.index] = NEVER_PS
 
     def _limited_steps(self, steps: int) -> int:
         """At most `steps` decode steps: fewer where memory runs out (none, if it has already) or the noise changes."""
@@ -349,13 +364,5 @@ class Replica:
         return self.capacity.is_out_of_memory(tokens, self.batcher.kv_tokens + tokens)
 
     def _run_out_of_memory(self, now: int) -> None:
-        self.ooms += 1
         self._steps, self._start_ps = 0, now
-        self.log.timeline.count(OOM, now, 1)
-        self.die(Cause.OOM_REPORTED, now, now + self._restart_ps)
-
-
-def _timeline(capacity: KvCapacity) -> Timeline:
-    if capacity.num_blocks is None:
-        return Timeline(capacity.memory_left_bytes / capacity.kv_bytes_per_token, None)
-    return Timeline(capacity.num_blocks, capacity.block_size_tokens)
+        self.run_out_of_memory(now)

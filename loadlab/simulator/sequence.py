@@ -67,7 +67,6 @@ class Sequence:
 
     def __init__(
         self,
-        *,
         seq: int,
         model: str,
         prompt_tokens: int,
@@ -82,6 +81,7 @@ class Sequence:
         parent: Sequence | None = None,
     ) -> None:
         """`prompt_tokens` (at least one) counts image tokens too; `output_tokens` is how many it will generate, none for an embedding.
+        Whoever makes many says all by position: Python takes twice as long where a keyword stands.
 
         `parent` is the request on whose behalf this one runs: a prompt computed elsewhere, a tier of a cascade.
         """

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from struct import Struct
+
 import numpy as np
 from numpy.typing import NDArray
 
 from loadlab.simulator.timeline import COLUMNS, KEPT, Timeline
 
 IntArray = NDArray[np.int64]
+
+STRETCH = Struct(f"{len(COLUMNS)}q")
+pack_stretch = STRETCH.pack
 
 NOTHING: IntArray = np.empty((0, len(COLUMNS)), dtype=np.int64)
 
@@ -16,22 +21,22 @@ class StretchLog:
     """Stretches in order of time, a row of integers each (timeline.COLUMNS). `settle` moves them into the timeline, and keeps only
     those still needed for token times.
 
-    `values` takes new ones, value by value: `log.values += row` is the cheapest way to note a row in Python.
+    `packed` takes new ones: `log.packed += pack_stretch(...)` is the cheapest way to note a row in Python.
     """
 
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
-        self.values: list[int] = []
-        self._table = NOTHING  # what was taken from `values` already
+        self.packed = bytearray()
+        self._table = NOTHING  # what was taken from `packed` already
         self._settled_tick = -1
 
     @property
     def table(self) -> IntArray:
         """The stretches at hand: int64[n, len(COLUMNS)]."""
-        if self.values:
-            new = np.fromiter(self.values, np.int64, len(self.values)).reshape(-1, len(COLUMNS))
+        if self.packed:
+            new = np.frombuffer(bytes(self.packed), dtype=np.int64).reshape(-1, len(COLUMNS))
             self._table = np.concatenate([self._table, new]) if len(self._table) else new
-            self.values.clear()
+            self.packed.clear()
         return self._table
 
     @property
@@ -40,11 +45,11 @@ class StretchLog:
         table = self.table
         return int(table[-1, 0] + table[-1, 1]) if len(table) else -1
 
-    def newest(self, after_tick: int) -> list[list[int]]:
-        """The KEPT columns of stretches in `values` that reached a tick behind `after_tick`, in order."""
-        found: list[list[int]] = []
-        for end in range(len(self.values), 0, -len(COLUMNS)):
-            stretch = self.values[end - len(COLUMNS) : end - len(COLUMNS) + KEPT]
+    def newest(self, after_tick: int) -> list[tuple[int, ...]]:
+        """The KEPT columns of stretches in `packed` that reached a tick behind `after_tick`, in order."""
+        found: list[tuple[int, ...]] = []
+        for offset in range(len(self.packed) - STRETCH.size, -1, -STRETCH.size):
+            stretch = STRETCH.unpack_from(self.packed, offset)[:KEPT]
             if stretch[0] + stretch[1] <= after_tick:
                 break
             found.append(stretch)

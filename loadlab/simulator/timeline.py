@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loadlab.simulator.sharding import KvCapacity
+
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
@@ -60,9 +62,11 @@ class Timeline:
         self._sums: FloatArray = np.zeros((CACHED + 1, MAX_BINS))
         self._kv_max: FloatArray = np.zeros(MAX_BINS)
         self._end_s = 0.0
+        self._counts: list[tuple[int, int, int]] = []  # what `count` was told and is not yet in the sums
 
     def add(self, stretches: IntArray) -> None:
         """Rows of COLUMNS in order of time, each once."""
+        self._add_counts()
         steps, start, first, slope, running, waiting, kv, held, prefill, decoding = stretches[:, 1:].T.astype(np.float64)
         start_s = start * S_PER_PS
         length_s = (steps * first + slope * steps * (steps - 1) / 2) * S_PER_PS
@@ -83,9 +87,16 @@ class Timeline:
 
     def count(self, row: int, at_ps: int, number: int) -> None:
         """Adds `number` to the row PREEMPTED, OOM or CACHED at a moment."""
+        self._counts.append((row, at_ps, number))
+
+    def _add_counts(self) -> None:
+        if not self._counts:
+            return
+        rows, at_ps, numbers = np.array(self._counts, dtype=np.int64).T
+        self._counts.clear()
         at_s = at_ps * S_PER_PS
-        self._reach(at_s)
-        self._sums[row, int(at_s / self.width_s)] += number
+        self._reach(float(at_s.max()))
+        np.add.at(self._sums, (rows, (at_s / self.width_s).astype(np.int64)), numbers)
 
     def _reach(self, end_s: float) -> None:
         self._end_s = max(self._end_s, end_s)
@@ -96,6 +107,7 @@ class Timeline:
 
     def bins(self) -> list[TimelineBin]:
         """Every bin up to the last event."""
+        self._add_counts()
         used = min(MAX_BINS, int(self._end_s / self.width_s) + 1)
         means = (self._sums[:MEANS, :used] / self.width_s).tolist()
         sums = np.diff(np.rint(np.cumsum(self._sums[:, :used], axis=1)), axis=1, prepend=0.0)  # whole tokens, none lost at an edge
@@ -124,3 +136,10 @@ class Timeline:
         if self._tokens_per_block is None or blocks == 0:
             return None
         return max(0.0, 1 - tokens / (blocks * self._tokens_per_block))
+
+
+def timeline_for(capacity: KvCapacity) -> Timeline:
+    """The timeline of a replica: KV use counts blocks, or tokens where there is no pool of blocks."""
+    if capacity.num_blocks is None:
+        return Timeline(capacity.memory_left_bytes / capacity.kv_bytes_per_token, None)
+    return Timeline(capacity.num_blocks, capacity.block_size_tokens)

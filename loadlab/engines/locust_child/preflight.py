@@ -1,0 +1,74 @@
+"""One request before all others: does the target answer, take the key, know the model, and the fields that we send?"""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+import numpy as np
+
+from loadlab.engines.locust_child.clock import Clock
+from loadlab.engines.locust_child.connection import Connector
+from loadlab.engines.locust_child.exchange import Exchange, GivenUp
+from loadlab.engines.locust_child.requests import ReadyRequest, RequestMaker
+from loadlab.engines.messages import Job
+from loadlab.record.request import Outcome
+from loadlab.scenario.plan import RequestKind, RequestPlan
+from loadlab.wire.answer import Answer, Ending
+from loadlab.wire.openai import without_refused_field
+
+PATIENCE_S = 60.0  # a cold model takes long to say its first word
+SERVER_ERRORS = 500
+_FATAL = (Outcome.CONNECTION_ERROR, Outcome.HTTP_ERROR, Outcome.NOT_SENT)
+
+
+class Refusal(Exception):  # noqa: N818  what a target said
+    """Why a run makes no sense."""
+
+
+def try_target(job: Job, plan: RequestPlan, maker: RequestMaker, connector: Connector) -> list[str]:
+    """Asks each model of the plan for one token, in each way that the plan will. Returns what a person should know; raises Refusal.
+
+    An overloaded server (429, 503), one that is slow, and one that failed by itself (5xx) are what a load test is for.
+    """
+    notes: list[str] = []
+    pairs = np.unique(np.stack([plan.model.codes, plan.kind.codes]), axis=1).T
+    for model_code, kind_code in pairs.tolist():
+        _try(job, plan.model.names[model_code], RequestKind(plan.kind.names[kind_code]), maker, connector, notes)
+    return notes
+
+
+def _try(job: Job, model: str, kind: RequestKind, maker: RequestMaker, connector: Connector, notes: list[str]) -> None:
+    while True:
+        answer = _ask(maker.trial(model, kind), connector)
+        if answer.outcome is Outcome.OK:
+            return
+        said = _words(job, answer)
+        simpler = without_refused_field(maker.options, answer.error or "") if answer.http_status in (400, 422) else None
+        if simpler is not None:
+            maker.options = simpler
+            notes.append(f"the target refused a field ({said}): it is left out, so that answers may be shorter than planned")
+        elif answer.outcome in _FATAL and (answer.http_status is None or answer.http_status < SERVER_ERRORS):
+            raise Refusal(f"asked model {job.models[model]!r} for one token ({kind}) and got {said}")
+        else:
+            notes.append(f"the first request to model {job.models[model]!r} was answered with {said}")
+            return
+
+
+def _words(job: Job, answer: Answer) -> str:
+    status = "" if answer.http_status is None else f"HTTP {answer.http_status}, "
+    words = f"{status}{answer.cause or answer.outcome}" + (f": {answer.error}" if answer.error else "")
+    return words if job.api_key is None else words.replace(job.api_key, "[API key]")
+
+
+def _ask(request: ReadyRequest, connector: Connector) -> Answer:
+    clock = Clock(time.monotonic())
+    exchange = Exchange(request.reader, clock)
+    timer = gevent.Timeout.start_new(PATIENCE_S, GivenUp(Ending.DEADLINE))
+    try:
+        how, ended_s = exchange.run(connector, request.data, timer.close)
+    except GivenUp as given_up:
+        how, ended_s = given_up.how, clock.now_s()
+    finally:
+        timer.close()
+    return request.reader.end(how, ended_s, exchange.error)

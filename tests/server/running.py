@@ -1,0 +1,116 @@
+"""A real server on a real socket, in a thread of this process, so that ordinary blocking clients can be tried on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import uvloop
+
+from loadlab.server.answer_law import AnswerLaw
+from loadlab.server.app import App
+from loadlab.server.limits import Limits
+from loadlab.server.realtime import RealTime
+from loadlab.server.service import Service
+from loadlab.server.serving import Server
+from loadlab.simulator.cluster import SimulatedCluster
+from loadlab.simulator.spec import ClusterSpec, EngineLimits, PlainConstants, PoolSpec
+
+T = TypeVar("T")
+
+
+def plain_cluster(
+    *, replicas: int = 1, pool: dict[str, Any] | None = None, limits: dict[str, Any] | None = None, **hardware: Any
+) -> ClusterSpec:
+    """One pool "p" serving "m": a step takes 10 ms unless `hardware` says otherwise; windows of 4,096 tokens."""
+    constants = PlainConstants(**({"step_s": 0.01, "kv_tokens": 65536, "context_tokens": 4096} | hardware))
+    engine = EngineLimits(**({"max_running": 64, "max_batched_tokens": 4096} | (limits or {})))
+    return ClusterSpec(
+        name="plain", pools={"p": PoolSpec(serves=("m",), replicas=replicas, hardware=constants, engine=engine, **(pool or {}))}
+    )
+
+
+class Running:
+    """A server that runs. Everything that touches it runs in its own loop: `call`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, service: Service, port: int, said: list[str]) -> None:
+        self._loop = loop
+        self.server, self.service, self.port, self.said = server, service, port, said
+        self.url = f"http://127.0.0.1:{port}"
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What the function returns, called in the server's loop."""
+
+        async def run() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+        """Status and body."""
+        return self._open(Request(self.url + path, method=method, headers=headers))
+
+    def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        """Status and JSON; a body of bytes goes as it is."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        status, answer = self._open(Request(self.url + path, data=data, headers={"Content-Type": "application/json"} | headers))
+        return status, json.loads(answer) if answer[:1] in (b"{", b"[") else answer
+
+    def _open(self, request: Request) -> tuple[int, bytes]:
+        try:
+            with urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    @contextmanager
+    def socket(self) -> Iterator[socket.socket]:
+        """A bare connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as bare:
+            yield bare
+
+
+@contextmanager
+def running(
+    spec: ClusterSpec | None = None, *, speed: float = 1.0, limits: Limits | None = None, law: AnswerLaw | None = None
+) -> Iterator[Running]:
+    """A server of a cluster, by default a plain one."""
+    started: list[Running] = []
+    ready, said = threading.Event(), list[str]()
+
+    async def serve() -> None:
+        real_time = RealTime(SimulatedCluster(spec or plain_cluster()), speed=speed)
+        service = Service(real_time, limits or Limits(shutdown_timeout_s=2), law or AnswerLaw(median_tokens=20), seed=1)
+        server = Server(service, App(service), said.append)
+        port = await server.start("127.0.0.1", 0)
+        stop = asyncio.Event()
+        it = Running(asyncio.get_running_loop(), server, service, port, said)
+        it.stop = lambda: it.call(stop.set)  # type: ignore[attr-defined]
+        started.append(it)
+        ready.set()
+        await stop.wait()
+        await server.stop()
+
+    thread = threading.Thread(target=lambda: uvloop.run(serve()), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield started[0]
+    finally:
+        started[0].stop()  # type: ignore[attr-defined]
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def events_of(stream: bytes) -> list[Any]:
+    """The JSON of each event of a stream, "[DONE]" as it is."""
+    data = [event.removeprefix("data: ") for event in stream.decode().split("\n\n") if event]
+    return [item if item == "[DONE]" else json.loads(item) for item in data]
