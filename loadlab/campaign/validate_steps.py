@@ -78,6 +78,7 @@ def parts_of(model: str, gpu: str, tensor_parallel: int, dtype: str) -> Roofline
         link=link,
         node_link=link,
         host_s=0.0,
+        host_per_sequence_s=0.0,
     )
     return RooflineParts(part=shard(hardware))
 
