@@ -1,7 +1,7 @@
 """One plan in process and over HTTP in real time: the same latencies, and the same tokens found in the cache.
 
 The client is our own engine. What a busy machine adds is bounded loosely in the suite; the strict bound (3 % or 5 ms, whichever is more)
-is checked on demand: `pytest -m slow tests/server/test_parity.py` on an idle machine.
+is checked on demand: `pytest --slow tests/server/test_parity.py` on an idle machine.
 """
 
 from __future__ import annotations
