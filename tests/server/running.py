@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError
@@ -59,7 +59,8 @@ class Running:
 
     def stop(self) -> None:
         """Lets it stop, as a signal does; the end of `running` waits for that."""
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with suppress(RuntimeError):  # it has stopped already, and its loop is closed
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def connections(self) -> int:
         """Open ones."""
