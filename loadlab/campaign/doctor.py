@@ -160,6 +160,9 @@ class _Rows:
     def append(self, records: Iterable[RequestRecord]) -> None:
         self.records.extend(records)
 
+    def append_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self.records.extend(map(RequestRecord.from_row, rows))
+
     def append_timeline(self, _: Iterable[Mapping[str, Any]]) -> None:
         raise AssertionError("nobody watches the null server")
 

@@ -18,6 +18,7 @@ from loadlab.scenario.load import ClosedLoop, OpenLoop, Replay
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.modes import deal_modes
 from loadlab.scenario.plan import NOTHING, FloatArray, IntArray, Labels, RequestPlan
+from loadlab.scenario.replay import reshaped
 from loadlab.scenario.span import check_span
 from loadlab.scenario.timeline import NamedClass, Timeline, same
 from loadlab.scenario.traces import TraceColumns
@@ -38,6 +39,8 @@ def build_plan(scenario: Scenario, seed: int, trace: TraceColumns | None = None)
 
 
 def _build(scenario: Scenario, seed: int, trace: TraceColumns | None) -> RequestPlan:
+    if trace is not None and isinstance(scenario.load, Replay):
+        trace = reshaped(trace, scenario.load, seed)
     classes = sorted(scenario.classes.items())  # by name: the order in the file means nothing
     lines = _timeline(scenario, classes, seed, trace)
     n = len(lines.chain)

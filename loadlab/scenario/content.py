@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from loadlab.errors import InputError
 from loadlab.scenario import lengths
+from loadlab.scenario.joint import Pairs, draw_copula, draw_pairs
 from loadlab.scenario.limits import MAX_IMAGES
 from loadlab.scenario.model import Images, TrafficClass
 from loadlab.scenario.modes import mode_lengths
@@ -57,13 +58,23 @@ def build_prompts(timeline: Timeline, classes: Sequence[NamedClass], mode: Label
         texts_rng = class_rng(seed, name, Stream.TEXT)
         prefix_content[k] = _contents(texts_rng, 1)[0]
         contents[rows] = _contents(texts_rng, 2 * count).reshape(count, 2)
-        if traffic_class.prompt_tokens is not None and traffic_class.output_tokens is not None:
-            own[rows] = lengths.draw(traffic_class.prompt_tokens, count, class_rng(seed, name, Stream.PROMPT))
-            base = lengths.draw(traffic_class.output_tokens, count, class_rng(seed, name, Stream.OUTPUT))
+        if trace is None:
+            own[rows], base = _lengths(traffic_class, count, class_rng(seed, name, Stream.PROMPT), class_rng(seed, name, Stream.OUTPUT))
             output[rows] = _answers(traffic_class, base, mode, rows)
     if all(traffic_class.sessions is None for _, traffic_class in classes):
         return _own_texts_only(own, output, contents)
     return _with_sessions(timeline, classes, own, output, contents, prefix_content)
+
+
+def _lengths(traffic_class: TrafficClass, n: int, prompt_rng: Generator, output_rng: Generator) -> tuple[IntArray, IntArray]:
+    """Tokens of n requests' own texts, and of their answers before modes."""
+    if isinstance(traffic_class.joint, Pairs):
+        return draw_pairs(traffic_class.joint, n, prompt_rng)
+    assert traffic_class.prompt_tokens is not None, "a class has both laws, or pairs, or a trace"
+    assert traffic_class.output_tokens is not None, "a class has both laws, or pairs, or a trace"
+    if traffic_class.joint is not None:
+        return draw_copula(traffic_class.joint, traffic_class.prompt_tokens, traffic_class.output_tokens, n, (prompt_rng, output_rng))
+    return lengths.draw(traffic_class.prompt_tokens, n, prompt_rng), lengths.draw(traffic_class.output_tokens, n, output_rng)
 
 
 def _answers(traffic_class: TrafficClass, base: IntArray, mode: Labels, rows: Rows) -> IntArray:

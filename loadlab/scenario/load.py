@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -13,6 +14,7 @@ from loadlab.scenario.traces import TraceFormat
 from loadlab.schema import Bound, shown
 
 MAX_TRACE_S = 100 * 365 * 86400
+RateFactor = Bound("> 0, from 0.001 to 1,000", lambda x: 1e-3 <= x <= 1e3)
 InTrace = Bound(">= 0 and at most 100 years", lambda x: 0 <= x <= MAX_TRACE_S)  # where a window may begin
 
 
@@ -78,16 +80,41 @@ class ClosedLoop:
     ramp_up_s: Annotated[float, Delay] = 0.0
 
 
+class Rescale(StrEnum):
+    """How a replay changes the rate of its trace."""
+
+    STRETCH = "stretch"  # the time axis: every shape stays, every time scale of a burst changes
+    THIN = "thin"  # a random share of the rows: time scales stay, bursts get lower
+    SUPERPOSE = "superpose"  # copies, each turned round by a random time: time scales stay, bursts add up
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """Times and lengths of a trace file, exactly; the rows with start_s <= time < start_s + for_s (seconds after the first row),
-    counted from start_s. Without `trace` the file is named on the command line; without `format` its header tells."""
+    counted from start_s. Without `trace` the file is named on the command line; without `format` its header tells.
+
+    `rate_factor` changes the rate, by `rescale`. With `dequantize_s` a trace whose clock ticks so slowly has its rows spread over their
+    ticks at random.
+    """
 
     kind: ClassVar[str] = "replay"
     trace: Path | None = None
     format: TraceFormat | None = None
     start_s: Annotated[float, InTrace] = 0.0
     for_s: Annotated[float, Span] | None = None
+    rate_factor: Annotated[float, RateFactor] = 1.0
+    rescale: Rescale = Rescale.STRETCH
+    dequantize_s: Annotated[float, Span] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rescale is Rescale.THIN and self.rate_factor > 1:
+            raise ValueError(
+                f'rate_factor = {self.rate_factor} must be at most 1 with rescale = "thin"; "superpose" or "stretch" raise a rate'
+            )
+        if self.rescale is Rescale.SUPERPOSE and self.rate_factor < 1:
+            raise ValueError(
+                f'rate_factor = {self.rate_factor} must be at least 1 with rescale = "superpose"; "thin" or "stretch" lower a rate'
+            )
 
 
 Load: TypeAlias = OpenLoop | ClosedLoop | Replay

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from loadlab.errors import InputError
-from loadlab.scenario import lengths
+from loadlab.scenario import distribution, lengths
+from loadlab.scenario.joint import Joint, Pairs
 from loadlab.scenario.judgement import check_thresholds
 from loadlab.scenario.limits import MAX_CLASSES, Span, Weight, WeightOrZero
 from loadlab.scenario.load import InTrace, Load, OpenLoop, Replay
@@ -69,9 +70,9 @@ class Mode:
 class TrafficClass:
     """Requests of one sort. `share` is its part of the requests, relative to the other classes: 2 and 1 are two thirds and one third.
 
-    With sessions `prompt_tokens` is the user's own text of each turn. In a replay the lengths come from the trace, and the two laws
-    are absent. `timeout_s` overrides the scenario's, and so does each key of `slo`. `mode` labels every request alike; `modes` are dealt
-    out to them by share.
+    With sessions `prompt_tokens` is the user's own text of each turn. `joint` says how the two lengths go together; without it they are
+    independent. In a replay the lengths come from the trace, and all three are absent. `timeout_s` overrides the scenario's, and so does
+    each key of `slo`. `mode` labels every request alike; `modes` are dealt out to them by share.
     """
 
     model: str
@@ -83,6 +84,7 @@ class TrafficClass:
     modes: dict[str, Mode] | None = None
     prompt_tokens: lengths.CountLaw | None = None
     output_tokens: lengths.CountLaw | None = None
+    joint: Joint | None = None
     images: Images | None = None
     sessions: Sessions | None = None
     timeout_s: Annotated[float, Span] | None = None
@@ -97,9 +99,11 @@ class TrafficClass:
         self._check_modes()
         if not self.model.strip() or not self.model.isprintable():
             raise ValueError(f"model = {shown(self.model)} must be the name of a served model")
-        if self.prompt_tokens is not None and lengths.smallest(self.prompt_tokens) < 1:
+        if self.prompt_tokens is not None and distribution.smallest(self.prompt_tokens) < 1:
             raise ValueError("prompt_tokens = 0 must not be possible: set its min, value or values to 1 or more")
-        if self.generates and self.output_tokens is not None and lengths.smallest(self.output_tokens) < 1:
+        if isinstance(self.joint, Pairs) and min(min(pair) for pair in self.joint.values) < (1 if self.generates else 0):
+            raise ValueError("joint.values = 0 tokens must not be possible: leave out failed requests")
+        if self.generates and self.output_tokens is not None and distribution.smallest(self.output_tokens) < 1:
             raise ValueError("output_tokens = 0 must not be possible: set its min, value or values to 1 or more")
 
     @property
@@ -160,15 +164,24 @@ class Scenario:
 def _check_class(key: str, traffic_class: TrafficClass, load: Load) -> None:
     """What a class may say depends on the load."""
     laws = {"prompt_tokens": traffic_class.prompt_tokens, "output_tokens": traffic_class.output_tokens}
+    needs_laws = not isinstance(load, Replay) and not isinstance(traffic_class.joint, Pairs)
     for name, law in laws.items():
-        if isinstance(load, Replay) and law is not None:
-            raise ValueError(f"{key}.{name} must be left out in a replay: lengths come from the trace")
-        if not isinstance(load, Replay) and law is None:
+        if needs_laws and law is None:
             raise ValueError(f'{key}.{name} is missing; write for example {name} = {{ kind = "constant", value = 100 }}')
-    if isinstance(load, Replay) and traffic_class.modes is not None:
-        raise ValueError(f"{key}.modes must be left out in a replay: lengths come from the trace. A plain mode label may stay")
+        if not needs_laws and law is not None:
+            whence = "the trace" if isinstance(load, Replay) else f"{key}.joint"
+            raise ValueError(f"{key}.{name} must be left out{' in a replay' * isinstance(load, Replay)}: lengths come from {whence}")
+    if isinstance(load, Replay):
+        _check_replayed_class(key, traffic_class)
     if traffic_class.sessions is not None and not isinstance(load, OpenLoop):
         raise ValueError(f'{key}.sessions must be left out with load.kind = "{load.kind}": sessions need "{OpenLoop.kind}"')
+
+
+def _check_replayed_class(key: str, traffic_class: TrafficClass) -> None:
+    if traffic_class.modes is not None:
+        raise ValueError(f"{key}.modes must be left out in a replay: lengths come from the trace. A plain mode label may stay")
+    if traffic_class.joint is not None:
+        raise ValueError(f"{key}.joint must be left out in a replay: lengths come from the trace")
 
 
 def with_trace(scenario: Scenario, trace: Path, start_s: float | None = None, for_s: float | None = None) -> Scenario:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from loadlab.errors import InputError
-from loadlab.scenario import delays, lengths
+from loadlab.scenario import delays, distribution, lengths
 from loadlab.scenario.limits import MAX_SEGMENTS
 from loadlab.scenario.plan import IntArray
 
@@ -32,7 +32,7 @@ class Sessions:
     max_context_tokens: Annotated[int, lengths.AtLeastOne] | None = None
 
     def __post_init__(self) -> None:
-        if lengths.smallest(self.turns) < 1:
+        if distribution.smallest(self.turns) < 1:
             raise ValueError("turns = 0 must not be possible: set its min, value or values to 1 or more")
 
 

@@ -24,6 +24,7 @@ class Stream(IntEnum):
     IMAGE_CONTENT = 9
     TEXT = 10
     MODE = 11
+    REPLAY = 12  # which rows of a trace, how far they are turned, where in their ticks
 
 
 def load_rng(seed: int, stream: Stream) -> Generator:

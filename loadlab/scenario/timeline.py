@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadlab.errors import InputError
-from loadlab.scenario import delays, lengths
+from loadlab.scenario import delays, distribution, lengths
 from loadlab.scenario.arrivals import arrival_times_s
 from loadlab.scenario.limits import MAX_REQUESTS
 from loadlab.scenario.load import ClosedLoop, OpenLoop
@@ -119,7 +119,7 @@ def _arrivals_and_turns(load: OpenLoop, classes: Sequence[NamedClass], seed: int
     rng = load_rng(seed, Stream.ARRIVALS)
     if load.requests is None:
         times = arrival_times_s(load.arrivals, rng, duration_s=load.duration_s)
-        weights = [c.share / (lengths.mean(c.sessions.turns) if c.sessions else 1.0) for _, c in classes]
+        weights = [c.share / (distribution.mean(c.sessions.turns) if c.sessions else 1.0) for _, c in classes]
         return times, [_turns(named, int(k), seed) for named, k in zip(classes, apportion(len(times), weights), strict=True)]
     counts = apportion(load.requests, _shares(classes))
     turns = [_turns_for_requests(named, int(k), seed) for named, k in zip(classes, counts, strict=True)]
