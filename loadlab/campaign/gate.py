@@ -18,6 +18,7 @@ from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status
 from loadlab.record.run_dir import RunDir
 from loadlab.report.gate import GateReport
 from loadlab.report.summary import load_table
+from loadlab.report.validity import validity_block
 from loadlab.slo import Metric, Slos, read_slos
 
 
@@ -122,5 +123,8 @@ def _report(
 def _problems(runs: Sequence[RunDir]) -> Iterator[tuple[str, GateVerdict, str]]:
     """Runs that are no measurement: on them nothing passes."""
     for run in runs:
+        validity = validity_block(load_table(run), run.manifest)
         if run.manifest.status is not Status.COMPLETE:
             yield str(run.path), GateVerdict.INCOMPLETE, f"its status is {run.manifest.status}: run it again"
+        elif validity is not None and validity["verdict"] == "invalid":
+            yield str(run.path), GateVerdict.INVALID, "; ".join(validity["reasons"])

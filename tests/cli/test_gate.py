@@ -154,7 +154,7 @@ def test_another_scenario_is_no_base(planted: Path, command: Command) -> None:
         (("runs/a", "--baseline", "runs/a"), "runs/a: does not exist"),
         (("runs/a", "--baseline", "runs/b", "--margin", "ttft.p99"), "--margin = 'ttft.p99' is not a margin"),
         (("runs/a", "--baseline", "runs/b", "--target", "sim:x"), "--target needs --scenario"),
-        (("--scenario", "gated.toml", "--target", "sim:healthy.toml"), "give one of --baseline-target"),
+        (("--scenario", "gated.toml", "--target", "sim:healthy.toml"), "needs one of --baseline-target"),
         (("--scenario", "gated.toml", "--target", "healthy.toml", "--self-test"), "--target = 'healthy.toml' must be sim:"),
         (("--scenario", "gated.toml", "--target", "sim:absent.toml", "--self-test"), "absent.toml"),
     ],
