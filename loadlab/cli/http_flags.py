@@ -78,7 +78,7 @@ class HttpFlags:
     idle_timeout: str
     insecure: bool
     preflight: bool
-    tokenizer: Path | None
+    tokenizer: Path | None = None
     yes: bool
 
     def refuse(self, why: str) -> None:
