@@ -253,7 +253,8 @@ class _Records:
         plan = self._plan
         unsent = ~self._told & (plan.arrival_s > now_s)
         for seq in np.flatnonzero(plan.after_seq != NOTHING).tolist():
-            unsent[seq] = unsent[plan.after_seq[seq]]
+            last = int(plan.after_seq[seq])
+            unsent[seq] = unsent[last - int(plan.after_count[seq]) + 1 : last + 1].any()
         return [
             RequestRecord(seq=seq, outcome=Outcome.NOT_SENT, cause=Cause.STOPPED, **self._planned(seq))
             for seq in np.flatnonzero(unsent).tolist()
@@ -272,4 +273,5 @@ class _Records:
             "mode": plan.mode.at(seq),
             "session": None if session == NOTHING else session,
             "turn": None if turn == NOTHING else turn,
+            "stages_s": float(plan.stages_s[seq]),
         }
