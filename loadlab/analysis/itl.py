@@ -84,19 +84,25 @@ def itl_quantile(gaps: Gaps, p: float, confidence: float = 0.95) -> Estimate:
     deviations = gaps.counts * (gaps.shares_below(value) - p)
     tau = max(integrated_time(deviations), _slow_tau(gaps, p))
     low_share, high_share = _band(deviations, float(gaps.counts.mean()), p, n / tau, confidence)
+    low = None if low_share <= 0 else _solve(gaps, low_share, Between.SHORTEST)
+    high = None if high_share >= 1 else _solve(gaps, high_share, Between.LONGEST)
     needed = math.ceil(EFFECTIVE_FOR_A_QUANTILE * tau)
     return Estimate(
         value=value,
-        low=None if low_share <= 0 else _solve(gaps, low_share, Between.SHORTEST),
-        high=None if high_share >= 1 else _solve(gaps, high_share, Between.LONGEST),
+        low=low or None,  # 0 where a row's gaps below its median may be anything
+        high=high,
         n=n,
         tau=tau,
         n_effective=n / tau,
-        note="over all gaps, read between each request's own p50, p95, p99 and max; the interval holds what they leave open"
-        + (f"; every {gaps.every}th request" if gaps.every > 1 else "")
-        + ("; unbounded: too few requests" if low_share <= 0 or high_share >= 1 else ""),
+        note=_note(gaps.every, is_open=not low or high is None),
         needs_n=needed if n < needed else None,
     )
+
+
+def _note(every: int, *, is_open: bool) -> str:
+    said = "95 %, Woodruff on n / tau; over all gaps, read between each request's own p50, p95, p99 and max, which widens the interval"
+    thinned = f"; every {every}th request" if every > 1 else ""
+    return said + thinned + ("; an end is open: the rows leave it open, or they are too few" if is_open else "")
 
 
 def _slow_tau(gaps: Gaps, p: float) -> float:

@@ -14,6 +14,7 @@ BATCH = 5
 BLOCKS = 10
 SIGNIFICANCE = 0.05
 BACKLOG_GROWTH = 0.02  # of the requests that came meanwhile
+MIN_SETTLED = 200  # 40 means of five: with fewer, chance cuts as much as warm-up does
 MIN_REQUESTS = 100  # ten a block: fewer say nothing of a trend
 
 
@@ -31,9 +32,29 @@ def warm_up_length(values: FloatArray) -> int | None:
     means = means - means.mean()  # sums of squares of large numbers would cancel
     left = np.arange(k, 0, -1)
     sums, squares = np.cumsum(means[::-1])[::-1], np.cumsum((means**2)[::-1])[::-1]
-    errors = (squares - sums**2 / left) / left.astype(np.float64) ** 2
+    spread = squares - sums**2 / left
+    spread[spread < 1e-12 * squares[0]] = 0.0  # what is left of differences of float64
+    errors = spread / left.astype(np.float64) ** 2
     first = int(np.argmin(errors[: k - BATCH + 1] if k > BATCH else errors[:1]))
     return BATCH * first if 2 * first <= k else None
+
+
+def warm_up_s(table: RequestTable) -> tuple[float | None, str]:
+    """The due time at which a run had settled, None where nothing is cut; and what was found, in words. `table` is in due order.
+
+    Judged by TTFT of OK rows, or by end to end where answers have no first token. What never settles is not cut: then either the run is
+    too short or it has no steady state, and leaving out any part of it would be arbitrary.
+    """
+    latency_s = np.where(np.isnan(table.first_token_s), table.finished_s, table.first_token_s) - table.scheduled_s
+    rows = np.flatnonzero(table.ok & ~np.isnan(latency_s))
+    if len(rows) < MIN_SETTLED:
+        return None, f"not looked for: fewer than {MIN_SETTLED} OK requests"
+    length = warm_up_length(latency_s[rows])
+    if length is None:
+        return None, "none cut: the run never settled (MSER-5)"
+    if length == 0:
+        return None, "none (MSER-5)"
+    return float(table.scheduled_s[rows[length]]), "left out of latencies, not of counts (MSER-5)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
