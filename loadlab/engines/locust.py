@@ -273,7 +273,8 @@ class _Records:
         plan = self._plan
         unsent = ~self._told & (plan.arrival_s > now_s)
         for seq in np.flatnonzero(plan.after_seq != NOTHING).tolist():
-            unsent[seq] = unsent[plan.after_seq[seq]]
+            last = int(plan.after_seq[seq])
+            unsent[seq] = unsent[last - int(plan.after_count[seq]) + 1 : last + 1].any()
         missing = np.flatnonzero(~self._told).tolist()
         ends = {True: (Outcome.NOT_SENT, Cause.STOPPED), False: (Outcome.UNKNOWN, Cause.LOST)}
         return [RequestRecord(seq=i, outcome=ends[bool(unsent[i])][0], cause=ends[bool(unsent[i])][1], **self._planned(i)) for i in missing]
@@ -291,4 +292,5 @@ class _Records:
             "mode": plan.mode.at(seq),
             "session": None if session == NOTHING else session,
             "turn": None if turn == NOTHING else turn,
+            "stages_s": float(plan.stages_s[seq]),
         }
