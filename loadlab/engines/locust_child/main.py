@@ -159,7 +159,7 @@ def _used(before: dict[str, float]) -> dict[str, Any]:
     spent = {key: value - before[key] for key, value in _use().items()}
     if _run_queue_wait_s() is None:
         spent.pop("run_queue_wait_s")
-    return {**spent, "cpu_all_s": time.process_time(), "peak_rss_bytes": _peak_rss_bytes()}
+    return {**spent, "cpu_total_s": time.process_time(), "peak_rss_bytes": _peak_rss_bytes()}
 
 
 def _run_queue_wait_s() -> float | None:
