@@ -118,7 +118,7 @@ def server_words(causes: Mapping[str, int]) -> str:
     reported, died = causes.get(Cause.OOM_REPORTED, 0), causes.get(Cause.ENGINE_DIED, 0)
     refused = sum(causes.get(cause, 0) for cause in _CAPACITY)
     ooms = f"{reported:,} OOM{'' if reported == 1 else 's'} reported by the server"
-    return f"{ooms}, {died:,} answers that its engine died (of what is not known), {refused:,} refused for capacity"
+    return f"{ooms}, {died:,} reports of a dead engine, {refused:,} refused for capacity"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
