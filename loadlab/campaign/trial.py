@@ -81,7 +81,7 @@ def prepare(scenario: Scenario, target: Target, seed: int, target_seed: int | No
 def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True, watch: Watch | None = None) -> None:
     """Replays the trial on its target. `watch` sees a run over HTTP as it stands."""
     run_id = f"{trial.scenario.name}-{secrets.token_hex(4)}"
-    engine_of(trial.target, trial.drawn_with, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
+    engine_of(trial.target, trial.scenario.classes, trial.drawn_with, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
 
 
 def count(trial: Trial, progress: Progress) -> Counter[Outcome]:

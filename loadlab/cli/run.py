@@ -62,6 +62,7 @@ def run(
     idle_timeout: http_flags.IdleTimeout = "60s",
     insecure: http_flags.Insecure = False,
     preflight: http_flags.Preflight = True,
+    tokenizer: http_flags.Tokenizer = None,
     yes: http_flags.Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
@@ -89,7 +90,7 @@ def run(
     flags = {"--trace": trace, "--window-start": window_start, "--window": window}
     http = HttpFlags(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
-        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, yes=yes,
+        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
     )  # fmt: skip
     aim = _target(target, http, screen, is_campaign=is_campaign(scenario))
     try:
