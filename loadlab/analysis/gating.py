@@ -25,12 +25,21 @@ SUCCESS_MARGIN = 0.01  # a point: latencies are those of OK requests, so that lo
 DEFAULT_MARGINS = ("ttft.p50=5%", "ttft.p99=10%", "tpot.p50=5%", "tpot.p99=10%", "e2e.p50=5%", "e2e.p99=10%")
 
 
-class Verdict(StrEnum):
-    """Of one metric, or of all."""
+class GateVerdict(StrEnum):
+    """Of one check, or of a whole gate: there the first of these that any check has, in the order written."""
 
-    REGRESSED = "regressed"
-    PASSED = "passed"
+    INVALID = "invalid"  # the load generator spoilt the measurement
+    INCOMPLETE = "incomplete"  # a run did not end
+    REGRESSED = "regressed"  # surely worse than the base by more than a margin
+    FAILED = "failed"  # surely beyond a threshold
     INCONCLUSIVE = "inconclusive"
+    PASSED = "passed"
+
+
+def common_verdict(verdicts: Sequence[GateVerdict]) -> GateVerdict:
+    """Of several: the gravest; inconclusive of none, since nothing was shown."""
+    order = list(GateVerdict)
+    return min(verdicts, key=order.index, default=GateVerdict.INCONCLUSIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +63,7 @@ class Check:
 
     margin: Margin
     difference: Difference
-    verdict: Verdict
+    verdict: GateVerdict
     p_regressed: float | None = None  # Holm's, that it is worse by more than the margin
     p_passed: float | None = None  # that it is not
     more_pairs: int | None = None
@@ -65,13 +74,13 @@ class Check:
 class GateResult:
     """Every check, and their common verdict."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     checks: tuple[Check, ...]
 
     @property
     def more_pairs(self) -> int | None:
         """How many more pairs would settle every check that is open; None if that is not known of one of them, or none is open."""
-        needed = [check.more_pairs for check in self.checks if check.verdict is Verdict.INCONCLUSIVE]
+        needed = [check.more_pairs for check in self.checks if check.verdict is GateVerdict.INCONCLUSIVE]
         known = [n for n in needed if n is not None]
         return max(known) if known and len(known) == len(needed) else None
 
@@ -83,16 +92,17 @@ def parse_margin(text: str) -> Margin:
         raise ValueError(f"{quoted(text)} is not a margin such as ttft.p99=5%, success_rate=1pt or oom.count=0")
     metric = parse_metric(name)
     try:
-        allowed = (
-            parse_count(amount)
-            if metric.unit is Unit.NUMBER
-            else parse_share(amount.strip().removesuffix("pt").strip() + "%" * amount.strip().endswith("pt"))
-        )
+        allowed = parse_count(amount) if metric.unit is Unit.NUMBER else _parse_allowed(amount.strip())
     except ValueError as error:
         raise ValueError(f"{quoted(text)}: {error}") from None
     if allowed < 0 or (is_relative(metric) and not is_worse_when_higher(metric) and allowed >= 1):
         raise ValueError(f"{quoted(text)} must be 0 or more{'' if is_worse_when_higher(metric) else ', and below 100 %'}")
     return Margin(metric=metric, allowed=allowed)
+
+
+def _parse_allowed(amount: str) -> float:
+    """Of "5%" or "1pt", which of a share are the same: points."""
+    return parse_share(f"{amount.removesuffix('pt').strip()}%" if amount.endswith("pt") else amount)
 
 
 def complete_margins(margins: Sequence[Margin], slos: Slos | None) -> list[Margin]:
@@ -117,14 +127,14 @@ def judge(comparison: Comparison, margins: Sequence[Margin], fewest_pairs: int =
     runs = min(len(comparison.base), len(comparison.candidate))
     if runs < max(fewest_pairs, FEWEST_PAIRS) or comparison.design in (Design.ONE_PAIR, Design.TWO_STRANGERS):
         checks = [_too_few(check, runs, max(fewest_pairs, FEWEST_PAIRS)) for check in checks]
-    return GateResult(verdict=_common([check.verdict for check in checks]), checks=tuple(checks))
+    return GateResult(verdict=common_verdict([check.verdict for check in checks]), checks=tuple(checks))
 
 
 def _check(margin: Margin, d: Difference) -> Check:
     if d.evidence is None:
-        return Check(margin=margin, difference=d, verdict=Verdict.INCONCLUSIVE, note=d.note or "nothing says how it varies")
+        return Check(margin=margin, difference=d, verdict=GateVerdict.INCONCLUSIVE, note=d.note or "nothing says how it varies")
     p_regressed, p_passed = _p_values(d.evidence, margin)
-    return Check(margin=margin, difference=d, verdict=Verdict.INCONCLUSIVE, p_regressed=p_regressed, p_passed=p_passed)
+    return Check(margin=margin, difference=d, verdict=GateVerdict.INCONCLUSIVE, p_regressed=p_regressed, p_passed=p_passed)
 
 
 def _p_values(evidence: Evidence, margin: Margin) -> tuple[float, float]:
@@ -144,9 +154,9 @@ def _settled(check: Check) -> Check:
     assert check.p_regressed is not None
     assert check.p_passed is not None
     if check.p_regressed <= ALPHA:
-        return replace(check, verdict=Verdict.REGRESSED)
+        return replace(check, verdict=GateVerdict.REGRESSED)
     if check.p_passed <= ALPHA:
-        return replace(check, verdict=Verdict.PASSED)
+        return replace(check, verdict=GateVerdict.PASSED)
     return replace(check, more_pairs=_more_pairs(check), note=_open_note(check))
 
 
@@ -167,10 +177,4 @@ def _open_note(check: Check) -> str:
 def _too_few(check: Check, runs: int, fewest: int) -> Check:
     more = max(fewest - runs, 1)
     said = f"{runs} run{'s' * (runs != 1)} a side: too few to say how runs vary, {fewest} are asked for"
-    return replace(check, verdict=Verdict.INCONCLUSIVE, more_pairs=more, note=said)
-
-
-def _common(verdicts: Sequence[Verdict]) -> Verdict:
-    if Verdict.REGRESSED in verdicts:
-        return Verdict.REGRESSED
-    return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts or not verdicts else Verdict.PASSED
+    return replace(check, verdict=GateVerdict.INCONCLUSIVE, more_pairs=more, note=said)

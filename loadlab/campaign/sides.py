@@ -53,14 +53,15 @@ def compare_paths(base: Path, candidate: Path, metrics: Sequence[Metric] | None 
     compared, or rows are damaged.
     """
     ours, theirs = load_side(base), load_side(candidate)
-    groups = list(_groups(ours, theirs))
+    groups = list(groups_by_scenario(ours, theirs))
     if not groups:
         said = f"{sorted({run.manifest.name for run in ours})} and {sorted({run.manifest.name for run in theirs})}"
         raise InputError(f"ran other scenarios than the base: {said} have none in common", source=str(candidate))
     return [compare_run_dirs(name, a, b, metrics) for name, a, b in groups]
 
 
-def _groups(base: Sequence[RunDir], candidate: Sequence[RunDir]) -> Iterator[tuple[str, list[RunDir], list[RunDir]]]:
+def groups_by_scenario(base: Sequence[RunDir], candidate: Sequence[RunDir]) -> Iterator[tuple[str, list[RunDir], list[RunDir]]]:
+    """(name, base runs, candidate runs) of each scenario that both sides ran; of one only, all of them, whatever their names."""
     names = dict.fromkeys(run.manifest.name for run in (*base, *candidate))
     if len({run.manifest.name for run in base}) == 1 == len({run.manifest.name for run in candidate}):
         yield base[0].manifest.name, list(base), list(candidate)
@@ -78,12 +79,12 @@ def compare_run_dirs(name: str, base: Sequence[RunDir], candidate: Sequence[RunD
     keys = [_key_only(run) for run in base], [_key_only(run) for run in candidate]
     match design_of(*keys):
         case Design.ONE_PAIR:
-            (a, rows), (b, others) = (_measured(side[0], asked, slos) for side in (base, candidate))
+            (a, rows), (b, others) = (measure(side[0], asked, slos) for side in (base, candidate))
             comparison = compare_one_pair((a, rows), (b, others), asked, slos)
         case Design.PAIRS:
             comparison = _compare_pairs(base, candidate, pair_up(*keys) or [], asked, slos)
         case _:
-            sides = [[_measured(run, asked, slos)[0] for run in side] for side in (base, candidate)]
+            sides = [[measure(run, asked, slos)[0] for run in side] for side in (base, candidate)]
             comparison = compare_runs(sides[0], sides[1], asked)
     return Compared(name=name, comparison=comparison, warnings=tuple(_warnings(base, candidate, comparison)))
 
@@ -95,7 +96,7 @@ def _compare_pairs(
     theirs: list[RunNumbers] = []
     changes: dict[str, list[float]] = {name: [] for name in SHIFTED}
     for i, j in pairs:
-        (a, rows), (b, others) = _measured(base[i], metrics, slos), _measured(candidate[j], metrics, slos)
+        (a, rows), (b, others) = measure(base[i], metrics, slos), measure(candidate[j], metrics, slos)
         ours.append(a)
         theirs.append(b)
         same = aligned(rows, others)
@@ -115,7 +116,8 @@ def _key_only(run: RunDir) -> RunNumbers:
     )  # fmt: skip
 
 
-def _measured(run: RunDir, metrics: Sequence[Metric], slos: Slos | None) -> tuple[RunNumbers, RequestTable]:
+def measure(run: RunDir, metrics: Sequence[Metric], slos: Slos | None) -> tuple[RunNumbers, RequestTable]:
+    """A run's numbers, and the rows that they come from. Raises InputError if rows are damaged, or a metric needs an SLO."""
     table = load_table(run)
     try:
         totals = totals_of(table, run.manifest.planned)

@@ -1,136 +1,45 @@
-"""GPUs, links and models as rows: each figure in SI base units, with its source and date. The rows lie in the TOML files beside this."""
+"""The catalogue: GPUs, links and models as rows, each figure in SI base units, with its source and date.
+
+The shipped rows lie in the TOML files beside this; `add_models` and `add_gpus` put a person's own beside them, once, at the start of a
+command.
+"""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
+from loadlab.catalog.kernel_spec import Calibration as Calibration
+from loadlab.catalog.kernel_spec import GpuSpec as GpuSpec
+from loadlab.catalog.kernel_spec import KernelSpec as KernelSpec
+from loadlab.catalog.link_spec import LinkSpec as LinkSpec
+from loadlab.catalog.model_spec import ModelSpec as ModelSpec
+from loadlab.catalog.model_spec import VisionSpec as VisionSpec
+from loadlab.catalog.quantisation import BF16_BYTES as BF16_BYTES
+from loadlab.catalog.quantisation import BYTES_PER_WEIGHT as BYTES_PER_WEIGHT
+from loadlab.catalog.quantisation import KV_BYTES as KV_BYTES
+from loadlab.catalog.quantisation import KvFormat as KvFormat
+from loadlab.catalog.quantisation import Quantisation as Quantisation
 from loadlab.errors import InputError
-from loadlab.schema import NonNegative, Positive, PositiveShare, read_table, read_toml
+from loadlab.schema import read_table, read_toml, shown_path
 
 HERE = Path(__file__).parent
-BF16_BYTES = 2
 
 T = TypeVar("T")
-
-
-class Calibration(StrEnum):
-    """Where a GPU's efficiencies come from."""
-
-    FITTED = "fitted"  # to measured kernels of this GPU
-    DATASHEET = "datasheet"  # data-sheet peaks times efficiencies of its class: nothing was measured
-
-
-class Quantisation(StrEnum):
-    """How the linear layers' weights are stored. Embeddings, output head and vision encoder stay 16-bit."""
-
-    BF16 = "bf16"
-    FP16 = "fp16"
-    FP8 = "fp8"
-    INT4 = "int4"
-
-
-# int4: half a byte, and per group of 128 a 16-bit scale and a 4-bit zero point (AWQ, Lin et al. 2024, sec. 5).
-BYTES_PER_WEIGHT: dict[Quantisation, float] = {
-    Quantisation.BF16: 2.0,
-    Quantisation.FP16: 2.0,
-    Quantisation.FP8: 1.0,
-    Quantisation.INT4: 0.5 + 2.5 / 128,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuSpec:
-    """One GPU: data-sheet peaks, and the shares of them that kernels reach (`simulator/step_time.py` has the formulas)."""
-
-    memory_bytes: Annotated[float, Positive]  # what the driver leaves to a process
-    memory_bytes_per_s: Annotated[float, Positive]
-    matmul_flops_per_s: Annotated[float, Positive]  # dense, 16-bit
-    matmul_efficiency: Annotated[float, PositiveShare]
-    weight_read_efficiency: Annotated[float, PositiveShare]
-    kv_read_efficiency: Annotated[float, PositiveShare]
-    prefill_attention_efficiency: Annotated[float, PositiveShare]
-    roofline_sharpness: Annotated[float, Positive]  # p of the soft maximum of compute and memory time
-    gemm_floor_s: Annotated[float, NonNegative]
-    decode_attention_floor_s: Annotated[float, NonNegative]
-    prefill_attention_floor_s: Annotated[float, NonNegative]
-    elementwise_share: Annotated[float, NonNegative]
-    formats: tuple[Quantisation, ...]  # weights that its kernels can compute with
-    calibration: Calibration
-    band_share: Annotated[float, Positive]  # half-width of the step-time band, as a share
-    source: str
-    as_of: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSpec:
-    """All-reduce over one kind of link, for groups of 2, 4 and 8 GPUs (other sizes take the next larger)."""
-
-    group_sizes: tuple[int, ...]
-    all_reduce_latency_s: tuple[float, ...]
-    bus_bytes_per_s: tuple[float, ...]
-    source: str
-    as_of: str
-
-    def all_reduce_s(self, payload_bytes: float, gpus: int) -> float:
-        """Seconds to sum `payload_bytes` over `gpus`: latency + 2(n-1)/n * bytes / bus bandwidth (NCCL's ring model)."""
-        if gpus == 1:
-            return 0.0
-        row = next(i for i, size in enumerate(self.group_sizes) if gpus <= size)
-        return self.all_reduce_latency_s[row] + 2 * (gpus - 1) / gpus * payload_bytes / self.bus_bytes_per_s[row]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisionSpec:
-    """An image encoder in front of the language model; `patch_px` is the side of what becomes one token."""
-
-    parameters: Annotated[float, Positive]
-    patches_per_token: Annotated[int, Positive]
-    patch_px: Annotated[int, Positive]
-
-    def image_tokens(self, width_px: int, height_px: int) -> int:
-        """Tokens of an image: round(w / patch) * round(h / patch), at least one (Qwen2.5-VL technical report, 2025, sec. 2.1)."""
-        return max(1, round(width_px / self.patch_px)) * max(1, round(height_px / self.patch_px))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
-    """A dense decoder-only transformer, in the words of its Hugging Face config.json."""
-
-    version: str
-    layers: Annotated[int, Positive]
-    hidden: Annotated[int, Positive]
-    heads: Annotated[int, Positive]
-    kv_heads: Annotated[int, Positive]
-    head_dim: Annotated[int, Positive]
-    intermediate: Annotated[int, Positive]
-    vocabulary: Annotated[int, Positive]
-    tied_embeddings: bool
-    context_tokens: Annotated[int, Positive]
-    vision: VisionSpec | None = None
-    source: str
-    as_of: str
-
-    @property
-    def layer_parameters(self) -> int:
-        """Parameters of the linear layers of one block: attention projections and gated feed-forward."""
-        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
-        return attention + 3 * self.hidden * self.intermediate
-
-    @property
-    def embedding_parameters(self) -> int:
-        """Input embedding and, unless tied to it, the output head."""
-        return self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)
 
 
 @cache
 def gpus() -> dict[str, GpuSpec]:
     """Every GPU of the catalogue by name."""
     return _rows(GpuSpec, HERE / "gpus.toml")
+
+
+@cache
+def kernels() -> dict[str, KernelSpec]:
+    """Kernel constants by the name that a GPU calls them by."""
+    return _rows(KernelSpec, HERE / "kernels.toml")
 
 
 @cache
@@ -152,7 +61,41 @@ def _rows(cls: type[T], path: Path) -> dict[str, T]:
 def find(rows: dict[str, T], name: str, *, what: str) -> T:
     """The row called `name`. Raises InputError that lists what the catalogue has."""
     if name not in rows:
-        close = difflib.get_close_matches(name, rows, n=1)
+        close = [row for row in rows if name and row.startswith(name)] or difflib.get_close_matches(name, rows, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise InputError(f"{what} {name!r} is not in the catalogue; {hint}It has: {', '.join(sorted(rows))}")
     return rows[name]
+
+
+def add_gpus(path: Path) -> tuple[str, ...]:
+    """Adds the GPUs of a TOML file (rows as in gpus.toml) to the catalogue. Returns their names. Raises InputError."""
+    source = shown_path(path)
+    added: dict[str, GpuSpec] = {}
+    for name, table in read_toml(path).items():
+        if not isinstance(table, dict):
+            raise InputError(f"must be a table: [{name}] and its keys below it", source=source, key=name)
+        gpu = read_table(GpuSpec, table, source, name)
+        if gpu.kernels not in kernels():
+            raise InputError(f"= {gpu.kernels!r} must be one of {', '.join(sorted(kernels()))}", source=source, key=f"{name}.kernels")
+        for key, link in (("link", gpu.link), ("node_link", gpu.node_link)):
+            if link is not None and link not in links():
+                raise InputError(f"= {link!r} must be one of {', '.join(sorted(links()))}", source=source, key=f"{name}.{key}")
+        added[name] = gpu
+    if not added:
+        raise InputError("has no GPU: write a table [NAME] with the keys of `loadlab catalog gpus --json`", source=source)
+    gpus().update(added)
+    return tuple(added)
+
+
+def add_models(folder: Path) -> tuple[str, ...]:
+    """Adds the models of a folder to the catalogue, each from a Hugging Face config.json. Returns their names. Raises InputError."""
+    from loadlab.catalog.hf_config import read_models
+
+    added = read_models(folder)
+    models().update(added)
+    return tuple(added)
+
+
+def shipped_names() -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the GPUs and models that come with loadlab, whatever was added since."""
+    return frozenset(read_toml(HERE / "gpus.toml")), frozenset(read_toml(HERE / "models.toml"))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from loadlab import __version__
-from loadlab.cli import break_even, compare, decide, report, run, serve
+from loadlab.cli import baseline, break_even, catalog, compare, decide, gate, report, run, serve
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
 
 WHAT = """Replay random and bursty LLM traffic on a simulated sharded backend, and record what becomes of every request.
@@ -26,9 +26,12 @@ app = typer.Typer(
 app.command("run", epilog=run.EPILOG)(run.run)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.add_typer(catalog.app, name="catalog")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
+app.command("gate", epilog=gate.EPILOG)(gate.gate)
+app.add_typer(baseline.app, name="baseline")
 
 
 def _print_version(value: bool) -> None:

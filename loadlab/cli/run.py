@@ -159,7 +159,6 @@ def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen
     from loadlab.campaign.trial import prepare, record
     from loadlab.cli.live import live_screen
     from loadlab.engines.locust import RunStoppedError
-    from loadlab.report.summary import summarise_run
 
     trial = prepare(scenario, target, seed)
     for warning in trial.warnings:
@@ -174,7 +173,7 @@ def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen
     except RunStoppedError:
         screen.show(load_summary(out))
         raise
-    return summarise_run(run_dir)
+    return run_dir.load_summary()
 
 
 def _run_campaign(

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from loadlab.record.client import ClientFacts
 from loadlab.record.request import RequestRecord
+from loadlab.record.rows import Row
 from loadlab.scenario.plan import RequestPlan
 
 Progress = Callable[[int, int], None]  # (rows so far, rows planned)
@@ -17,6 +18,9 @@ class RecordSink(Protocol):
 
     def append(self, records: Iterable[RequestRecord]) -> None:
         """Takes rows in any order of seq, each once."""
+
+    def append_rows(self, rows: Iterable[Row]) -> None:
+        """The same, each as `RequestRecord.as_row` tells it: making the record itself costs more than simulating its request."""
 
     def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Takes the target's state over time, a row per replica and bin."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -14,7 +16,8 @@ import numpy as np
 
 from loadlab.engines.base import Progress, RecordSink
 from loadlab.errors import InputError
-from loadlab.record.request import Outcome, RequestRecord
+from loadlab.record.request import OUTCOME_OF, Cause, Outcome
+from loadlab.record.rows import Row
 from loadlab.scenario.plan import NOTHING, Labels, RequestPlan
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.events import ENDED
@@ -29,6 +32,7 @@ LAST_PS = 50 * 86400 * PS_PER_S  # the simulator counts to NEVER_PS, 53 days
 ITL_PERCENTS = (50, 95, 99, 100)
 NO_ITL = (None,) * len(ITL_PERCENTS)
 
+_OUTCOME: dict[Cause | None, str] = {None: Outcome.OK.value} | {cause: outcome.value for cause, outcome in OUTCOME_OF.items()}
 _BIN_COLUMNS = tuple(field.name for field in fields(TimelineBin))
 _values_of_bin = attrgetter(*_BIN_COLUMNS)
 
@@ -72,10 +76,23 @@ class SimulationEngine:
 
     def _run(self, plan: RequestPlan, write: Write, progress: Progress, *, itl: bool) -> None:
         replay = _Replay(plan, self._cluster, write, progress, itl=itl)
-        try:
-            replay.run()
-        finally:
-            replay.flush()
+        with collection_paused():
+            try:
+                replay.run()
+            finally:
+                replay.flush()
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """No search for garbage in reference cycles meanwhile: a replay makes millions of objects, and none in a cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _timeline_rows(cluster: SimulatedCluster) -> Iterator[dict[str, Any]]:
@@ -222,10 +239,11 @@ class _Rows:
         self._itl = itl
         self._prompt_tokens, self._session, self._turn = plan.prompt_tokens.data, plan.session.data, plan.turn.data
         self._traffic_class, self._kind, self._mode = _Names(plan.traffic_class), _Names(plan.kind), _Names(plan.mode)
+        self._replica_names = [replica.name for replica in cluster.replicas]
 
     def write(self, ended: list[Sequence]) -> None:
         """One row each."""
-        self._sink.append(map(self._record, ended, self._itl_quantiles_s(ended)))
+        self._sink.append_rows(map(self._row, ended, self._itl_quantiles_s(ended)))
 
     def _itl_quantiles_s(self, sequences: list[Sequence]) -> list[tuple[float | None, ...]]:
         """p50, p95, p99 (order statistics ceil(p n)) and maximum of each request's own inter-token times."""
@@ -234,46 +252,44 @@ class _Rows:
         quantiles = gap_quantiles_ps(self._cluster.replicas, sequences, ITL_PERCENTS)
         return [NO_ITL if row[0] < 0 else tuple([ps / PS_PER_S for ps in row]) for row in quantiles.tolist()]
 
-    def _record(self, sequence: Sequence, itl: tuple[float | None, ...]) -> RequestRecord:
+    def _row(self, sequence: Sequence, itl: tuple[float | None, ...]) -> Row:
+        """The columns of RequestRecord, in its order."""
         seq, replica = sequence.seq, sequence.replica
         scheduled_s = sequence.arrival_ps / PS_PER_S
-        return RequestRecord(
-            seq=seq,
-            worker=0,
-            traffic_class=self._traffic_class.at(seq),
-            kind=self._kind.at(seq),
-            model=sequence.model,
-            tier=sequence.tier,
-            region=sequence.region,
-            mode=self._mode.at(seq),
-            session=_int_or_none(self._session[seq]),
-            turn=_int_or_none(self._turn[seq]),
-            scheduled_s=scheduled_s,
-            sent_s=scheduled_s,
-            first_token_s=_seconds(sequence.first_token_ps),
-            last_token_s=_seconds(sequence.last_token_ps),
-            finished_s=_seconds(sequence.ended_ps),
-            prompt_tokens=self._prompt_tokens[seq],
-            image_tokens=sequence.image_tokens,
-            cached_prompt_tokens=None if sequence.first_token_ps is None else sequence.cached_tokens,
-            output_tokens=sequence.generated,
-            outcome=sequence.outcome,
-            cause=sequence.cause,
-            replica=None if replica is None else self._cluster.replicas[replica].name,
-            preemptions=None if replica is None else sequence.preemptions,
-            itl_p50_s=itl[0],
-            itl_p95_s=itl[1],
-            itl_p99_s=itl[2],
-            itl_max_s=itl[3],
-        )
-
-
-def _int_or_none(value: int) -> int | None:
-    return None if value == NOTHING else value
-
-
-def _seconds(ps: int | None) -> float | None:
-    return None if ps is None else ps / PS_PER_S
+        first_ps, last_ps, ended_ps = sequence.first_token_ps, sequence.last_token_ps, sequence.ended_ps
+        session, turn = self._session[seq], self._turn[seq]
+        return {
+            "seq": seq,
+            "worker": 0,
+            "class": self._traffic_class.at(seq),
+            "kind": self._kind.at(seq),
+            "model": sequence.model,
+            "tier": sequence.tier,
+            "region": sequence.region,
+            "mode": self._mode.at(seq),
+            "session": None if session == NOTHING else session,
+            "turn": None if turn == NOTHING else turn,
+            "scheduled_s": scheduled_s,
+            "sent_s": scheduled_s,
+            "first_token_s": None if first_ps is None else first_ps / PS_PER_S,
+            "last_token_s": None if last_ps is None else last_ps / PS_PER_S,
+            "finished_s": None if ended_ps is None else ended_ps / PS_PER_S,
+            "prompt_tokens": self._prompt_tokens[seq],
+            "image_tokens": sequence.image_tokens,
+            "cached_prompt_tokens": None if first_ps is None else sequence.cached_tokens,
+            "output_tokens": sequence.generated,
+            "tokens_estimated": False,
+            "outcome": _OUTCOME[sequence.cause],
+            "cause": sequence.cause,
+            "http_status": None,
+            "error": None,
+            "replica": None if replica is None else self._replica_names[replica],
+            "preemptions": None if replica is None else sequence.preemptions,
+            "itl_p50_s": itl[0],
+            "itl_p95_s": itl[1],
+            "itl_p99_s": itl[2],
+            "itl_max_s": itl[3],
+        }
 
 
 def _followers(plan: RequestPlan) -> dict[int, list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 
@@ -128,7 +129,7 @@ class RequestRecord:
 
     def as_row(self) -> dict[str, Any]:
         """The JSON object of this record: every column, in this order; `traffic_class` is called "class"."""
-        return {column: getattr(self, name) for column, name in COLUMNS.items()}
+        return dict(zip(_NAMES, _values_of(self), strict=True))
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> RequestRecord:
@@ -143,3 +144,5 @@ class RequestRecord:
 
 
 COLUMNS: Mapping[str, str] = {("class" if f.name == "traffic_class" else f.name): f.name for f in fields(RequestRecord)}
+_NAMES = tuple(COLUMNS)
+_values_of = attrgetter(*COLUMNS.values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,8 +17,6 @@ Row = dict[str, Any]
 CHUNK_ROWS = 2048
 MAX_SEQ = 2**53  # beyond it a JSON reader elsewhere would round
 
-_NAMES = tuple(COLUMNS)
-_values_of = attrgetter(*COLUMNS.values())
 _OPTION = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 _NONE: type = type(None)
 _TYPES_OF_HINT: Mapping[str, frozenset[type]] = {
@@ -53,14 +50,9 @@ TIMELINE_TYPES: Mapping[str, frozenset[type]] = {
 }
 
 
-def encode_record(record: RequestRecord) -> bytes:
-    """The record's line, newline included: the bytes of `record.as_row()`."""
-    return orjson.dumps(dict(zip(_NAMES, _values_of(record), strict=True)), option=_OPTION)
-
-
-def encode_timeline_row(row: Mapping[str, Any]) -> bytes:
-    """The line of one bin of one replica, newline included."""
-    return orjson.dumps(dict(row), option=_OPTION)
+def encode_row(row: Mapping[str, Any]) -> bytes:
+    """The line of a row, newline included."""
+    return orjson.dumps(row if type(row) is dict else dict(row), option=_OPTION)
 
 
 def read_request_chunks(path: Path) -> Iterator[list[Row]]:

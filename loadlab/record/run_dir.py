@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from loadlab.errors import ExitCode, InputError, LoadlabError
@@ -25,7 +26,7 @@ from loadlab.record.atomic_file import cannot_write, save_bytes
 from loadlab.record.client import ClientFacts
 from loadlab.record.manifest import MANIFEST_FILE, Manifest, Status, load_manifest, save_manifest
 from loadlab.record.request import Cause, Outcome, RequestRecord
-from loadlab.record.rows import Row, encode_record, encode_timeline_row, read_request_chunks, read_timeline_chunks
+from loadlab.record.rows import Row, encode_row, read_request_chunks, read_timeline_chunks
 
 REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE = "requests.jsonl", "server.jsonl", "summary.json", "report.html"
 OUR_FILES = frozenset({MANIFEST_FILE, REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE})
@@ -89,18 +90,22 @@ class RunDir:
 
     def append(self, records: Iterable[RequestRecord]) -> None:
         """Adds rows, in any order of seq. They reach the file some thousands at a time; `flush` hurries them."""
+        self.append_rows(record.as_row() for record in records)
+
+    def append_rows(self, rows: Iterable[Row]) -> None:
+        """The same for whoever makes a row as `RequestRecord.as_row` does, without the record."""
         self._index_file()
-        remaining = iter(records)
+        remaining = iter(rows)
         while batch := list(islice(remaining, _FLUSH_ROWS)):
-            lines = [encode_record(record) for record in batch]
+            lines = [encode_row(row) for row in batch]
             self._write(REQUESTS_FILE, lines)
-            self._seqs.extend(int(record.seq) for record in batch)
+            self._seqs.extend([int(row["seq"]) for row in batch])
             self._sizes.extend(map(len, lines))
-            self._has_unknown |= any(record.outcome is Outcome.UNKNOWN for record in batch)
+            self._has_unknown |= any(row["outcome"] == Outcome.UNKNOWN for row in batch)
 
     def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds rows to `server.jsonl`: one per replica and time bin (columns in docs/run-directory.md)."""
-        self._write(TIMELINE_FILE, map(encode_timeline_row, rows))
+        self._write(TIMELINE_FILE, map(encode_row, rows))
 
     def note_client(self, facts: ClientFacts, wall_s: float | None) -> None:
         """Keeps what the load generator says of itself; the manifest is written with it by `finalise`."""
@@ -197,6 +202,11 @@ class RunDir:
         """Every row of `server.jsonl`; none if nothing was recorded."""
         self.flush()
         return (row for rows in read_timeline_chunks(self.path / TIMELINE_FILE) for row in rows)
+
+    def load_summary(self) -> dict[str, Any]:
+        """What `save_summary` wrote: of a run that was just recorded, its summary without reading its rows once more."""
+        summary: dict[str, Any] = orjson.loads((self.path / SUMMARY_FILE).read_bytes())
+        return summary
 
     def save_summary(self, summary: bytes) -> None:
         """Writes `summary.json`, whole or not at all."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -88,3 +89,11 @@ def _cell(column: Column, i: int) -> Text:
     cell = column.cells[i]
     is_bad = (column.is_alarm and cell not in ("0", "-", "")) or "!" in cell
     return Text(cell, style="bold red" if is_bad and not column.is_text else "")
+
+
+def say(console: Console, text: str, style: str = "", indent: int = 0) -> None:
+    """A sentence: wrapped on a terminal, whole where something else reads it."""
+    if console.is_terminal:
+        console.print(Padding(Text(text, style=style), (0, 0, 0, indent), expand=False))
+    else:
+        console.print(Text(f"{' ' * indent}{text}", style=style), soft_wrap=True)

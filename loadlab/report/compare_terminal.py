@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from loadlab.analysis.compare import Comparison, Difference, Finding
-from loadlab.report.columns import Column, build_table, print_first_that_fits
+from loadlab.report.columns import Column, build_table, print_first_that_fits, say
 from loadlab.report.comparison import bounds_text, change_text, claims, finding_text, side_text, value_text
 from loadlab.report.text import clean_text
 from loadlab.slo import parse_metric
@@ -21,23 +20,23 @@ _NOTE = "[..] one-sided 95 % bounds each way. Detectable: the smallest true chan
 
 def print_comparison(name: str, comparison: Comparison, warnings: Sequence[str], console: Console) -> None:
     """The comparison of one scenario."""
-    _say(console, f"{clean_text(name)}: candidate against base", "bold")
-    _say(console, f"base       {side_text(comparison.base)}")
-    _say(console, f"candidate  {side_text(comparison.candidate)}")
+    say(console, f"{clean_text(name)}: candidate against base", "bold")
+    say(console, f"base       {side_text(comparison.base)}")
+    say(console, f"candidate  {side_text(comparison.candidate)}")
     for warning in warnings:
-        _say(console, f"WARNING: {clean_text(warning)}", "bold red")
+        say(console, f"WARNING: {clean_text(warning)}", "bold red")
     for claim in claims(comparison):
-        _say(console, claim, "yellow")
+        say(console, claim, "yellow")
     console.print()
     has_evidence = any(d.low is not None or d.high is not None for d in comparison.differences)
     print_first_that_fits(
         [build_table(_columns(comparison.differences, full, has_evidence), has_total=False) for full in (True, False)], console
     )
     _print_typical(comparison, console)
-    _say(console, _SMOOTHED, "dim")
+    say(console, _SMOOTHED, "dim")
     judged = sum(d.evidence is not None for d in comparison.differences)
     if judged:
-        _say(console, f"{_NOTE} Findings are corrected for {judged} metrics (Holm).", "dim")
+        say(console, f"{_NOTE} Findings are corrected for {judged} metrics (Holm).", "dim")
 
 
 def _columns(differences: Sequence[Difference], full: bool, has_evidence: bool) -> list[Column]:
@@ -68,8 +67,4 @@ def _print_typical(comparison: Comparison, console: Console) -> None:
         d = Difference(metric=seconds, base=None, candidate=None, effect=t.effect, low=t.low, high=t.high)
         said.append(f"{t.latency} {change_text(seconds, t.effect)} {bounds_text(d)}".rstrip())
     if said:
-        _say(console, f"The typical request (Hodges-Lehmann): {', '.join(said)}")
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text, style=style), soft_wrap=False)
+        say(console, f"The typical request (Hodges-Lehmann): {', '.join(said)}")

@@ -158,7 +158,8 @@ def finding_text(d: Difference) -> str:
 def side_text(runs: Sequence[RunNumbers]) -> str:
     """Where a side was read from, and how much it holds: "runs/a: 5 runs, 2,000 requests, 1,990 OK"."""
     planned, ok = sum(run.planned for run in runs), sum(run.ok for run in runs)
-    label = clean_text(runs[0].label) if len(runs) == 1 else clean_text(runs[0].label.rpartition("/")[0] or runs[0].label)
+    first = runs[0].label.partition("#")[0]  # of a baseline: file#runs[0]
+    label = clean_text(first if len(runs) == 1 or first != runs[0].label else first.rpartition("/")[0] or first)
     return f"{label}: {len(runs)} run{'s' * (len(runs) > 1)}, {planned:,} requests planned, {ok:,} OK"
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadlab.report.columns import Column, build_table, fits, pack, print_first_that_fits
+from loadlab.report.columns import say as _say
 from loadlab.report.text import (
     ABBREVIATIONS,
     BUSY_NOTE,
@@ -117,11 +118,6 @@ def print_run(summary: Json, console: Console) -> None:
     console.print(table)
     _say(console, _use_text(summary))
     _print_notes([summary], summary, console)
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    """A sentence: wrapped on a terminal, whole where something else reads it."""
-    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
 
 
 def _print_heading(summary: Json, console: Console) -> None:

@@ -15,6 +15,8 @@ _CALIBRATION_WORDS = {
     Calibration.DATASHEET: "datasheet, not calibrated",
 }
 
+_BAND_SHARE = {Calibration.FITTED: 0.1, Calibration.DATASHEET: 0.25}
+
 
 def describe_pool(name: str, spec: PoolSpec, capacity: KvCapacity, placements: list[Placement]) -> dict[str, Any]:
     """A pool's keys as its file would say them, with KV and context tokens, model version, GPUs, and how far step times can be trusted."""
@@ -30,10 +32,10 @@ def describe_pool(name: str, spec: PoolSpec, capacity: KvCapacity, placements: l
     gpu, model = find(gpus(), hardware.gpu, what="gpu"), find(models(), hardware.model, what="model")
     return table | {
         "model_version": model.version,
-        "mixture_of_experts": None,
-        "gpus_per_replica": hardware.tensor_parallel,
-        "gpus": hardware.tensor_parallel * spec.replicas,
+        "mixture_of_experts": None if model.experts is None else f"{model.experts.top_k} of {model.experts.experts} experts",
+        "gpus_per_replica": hardware.gpus,
+        "gpus": hardware.gpus * spec.replicas,
         "label": f"{hardware.gpu}: {_CALIBRATION_WORDS[gpu.calibration]}",
-        "step_time_band": gpu.band_share,
+        "step_time_band": _BAND_SHARE[gpu.calibration],
         "gpu_source": f"{gpu.source} ({gpu.as_of})",
     }

@@ -25,7 +25,7 @@ def place(pool: PoolSpec) -> list[Placement]:
     A replica in plain constants counts as one GPU, eight to a node.
     """
     hardware = pool.hardware
-    per_node, size = (8, 1) if isinstance(hardware, PlainConstants) else (hardware.gpus_per_node, hardware.tensor_parallel)
+    per_node, size = (8, 1) if isinstance(hardware, PlainConstants) else (hardware.gpus_per_node, hardware.gpus)
     placements, taken = [], 0
     for _ in range(pool.replicas):
         if taken % per_node and taken % per_node + size > per_node:

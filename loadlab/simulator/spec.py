@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from loadlab.catalog.specs import Quantisation
+from loadlab.catalog.specs import KvFormat, Quantisation
 from loadlab.schema import NonNegative, Positive, PositiveShare, Share
 from loadlab.simulator.faults import Fault, check_faults
 
@@ -59,13 +59,22 @@ class Speculation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardedModel:
-    """A catalogue model on catalogue GPUs, split by tensor parallelism; step times come from the roofline formulas."""
+    """A catalogue model on catalogue GPUs, split over a group of them; step times come from the roofline formulas.
+
+    A replica has tensor * data * pipeline parallel GPUs. Data-parallel ranks each have all attention weights and KV of their own, and
+    share the experts: the parallelism that serves large mixtures of experts, unlike more replicas, which share nothing.
+    """
 
     kind: ClassVar[str] = "sharded"
     model: str
     quantisation: Quantisation
     gpu: str
+    kv_format: KvFormat = KvFormat.BF16
     tensor_parallel: Annotated[int, Positive] = 1
+    pipeline_parallel: Annotated[int, Positive] = 1  # stages, each with a part of the layers
+    data_parallel: Annotated[int, Positive] = 1  # ranks in a stage
+    expert_parallel: Annotated[int, Positive] = 1  # parts that whole experts are dealt out to; each part's GPUs split its experts
+    sequence_parallel: bool = False  # activations between tensor-parallel layers split by token
     link: str | None = None  # between GPUs of a node
     gpus_per_node: Annotated[int, Positive] = 8
     node_link: str | None = None  # between nodes; needed where a group spans them
@@ -74,10 +83,27 @@ class ShardedModel:
     speculation: Speculation | None = None
 
     def __post_init__(self) -> None:
-        if self.tensor_parallel > 1 and self.link is None:
-            raise ValueError(f"link is missing: tensor_parallel = {self.tensor_parallel} needs one (pcie3, pcie4, nvlink4)")
-        if self.tensor_parallel > self.gpus_per_node and self.node_link is None:
-            raise ValueError(f"node_link is missing: a group of {self.tensor_parallel} spans nodes of {self.gpus_per_node} GPUs")
+        if self.gpus > 1 and self.gpus_per_node > 1 and self.link is None:
+            degrees = f"tensor_parallel = {self.tensor_parallel}" if self.tensor_parallel == self.gpus else f"a group of {self.gpus} GPUs"
+            raise ValueError(f"link is missing: {degrees} needs one (pcie3, pcie4, nvlink4)")
+        if self.gpus > self.gpus_per_node and self.node_link is None:
+            raise ValueError(f"node_link is missing: a group of {self.gpus} spans nodes of {self.gpus_per_node} GPUs")
+        if self.gpus_per_stage % self.expert_parallel:
+            raise ValueError(
+                f"expert_parallel = {self.expert_parallel} must divide tensor_parallel * data_parallel ({self.gpus_per_stage})"
+            )
+        if self.sequence_parallel and self.tensor_parallel == 1:
+            raise ValueError("sequence_parallel = true must go with tensor_parallel > 1: there is nobody to split activations with")
+
+    @property
+    def gpus_per_stage(self) -> int:
+        """GPUs that hold a layer together."""
+        return self.tensor_parallel * self.data_parallel
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.gpus_per_stage * self.pipeline_parallel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +182,7 @@ class PoolSpec:
     @property
     def gpus_per_replica(self) -> int:
         """GPUs of one replica's group; a replica in plain constants counts as one."""
-        return self.hardware.tensor_parallel if isinstance(self.hardware, ShardedModel) else 1
+        return self.hardware.gpus if isinstance(self.hardware, ShardedModel) else 1
 
     def __post_init__(self) -> None:
         if self.autoscale is not None and self.autoscale.min_replicas > self.replicas:

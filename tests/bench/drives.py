@@ -6,6 +6,7 @@ import io
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from rich.console import Console
 from loadlab.campaign.study import prepare_study, run_study
 from loadlab.campaign.trial import host_facts, prepare, record
 from loadlab.catalog.specs import Quantisation
+from loadlab.engines.simulation import collection_paused
 from loadlab.report.terminal import print_campaign
 from loadlab.scenario.files import load_campaign, load_scenario
+from loadlab.scenario.plan import IntArray
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.events import ENDED
 from loadlab.simulator.replica import NEVER_PS
@@ -69,8 +72,14 @@ def drive(replicas: int, *, shares: bool) -> None:
         prompts = prefixes[groups] + np.ceil(prompts / 2)
     plan = zip(*(column.astype(np.int64).tolist() for column in (arrivals, prompts, outputs, groups)), strict=True)
     cluster = h100s(replicas)
+    with collection_paused():  # as the engine does
+        start = time.process_time()
+        _drive(cluster, plan, prefixes, shares=shares)
+        print(time.process_time() - start)
+
+
+def _drive(cluster: SimulatedCluster, plan: Iterable[tuple[int, int, int, int]], prefixes: IntArray, *, shares: bool) -> None:
     ended: list[Sequence] = []
-    start = time.process_time()
     for seq, (at_ps, prompt, output, group) in enumerate(plan):
         for kind, _, sequence in cluster.advance_to(at_ps):
             if kind is ENDED:
@@ -81,7 +90,6 @@ def drive(replicas: int, *, shares: bool) -> None:
             ended = write_down(cluster, ended)
     ended += [sequence for kind, _, sequence in cluster.advance_to(NEVER_PS - 1) if kind is ENDED]
     assert not write_down(cluster, ended)
-    print(time.process_time() - start)
 
 
 def write_down(cluster: SimulatedCluster, ended: list[Sequence]) -> list[Sequence]:

@@ -110,10 +110,10 @@ def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "loadlab.cli.app", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    """Until another process has made `path`; a minute at most."""
+def wait_for(path: Path, process: subprocess.Popen[bytes], min_bytes: int = 0) -> None:
+    """Until another process has made `path`, and written so much there; a minute at most."""
     deadline = time.monotonic() + 60
-    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (path.exists() and path.stat().st_size >= min_bytes) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     assert path.exists()
 
@@ -158,7 +158,7 @@ def test_an_interrupted_single_run_has_a_summary_and_prints_it(tmp_path: Path) -
     text = (SCENARIOS / "smoke.toml").read_text().replace("requests = 50", "requests = 200000")
     (tmp_path / "long.toml").write_text(text)
     process = start("run", tmp_path / "long.toml", *SMOKE[2:], "--out", tmp_path / "out", "--no-report", "-q", "--json")
-    wait_for(tmp_path / "out" / "requests.jsonl", process)
+    wait_for(tmp_path / "out" / "requests.jsonl", process, min_bytes=1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -28,6 +28,12 @@ class Rows:
     def append(self, records: Iterable[RequestRecord]) -> None:
         self.records.extend(records)
 
+    def append_rows(self, rows: Iterable[dict[str, Any]]) -> None:
+        for row in rows:
+            record = RequestRecord.from_row(row)
+            assert list(row.items()) == list(record.as_row().items()), "a row has other columns than a record, or in another order"
+            self.records.append(record)
+
     def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.timeline.extend(map(dict, rows))
 

@@ -6,7 +6,7 @@ import gzip
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from loadlab.record.request import Cause
@@ -77,6 +77,17 @@ def without_done(peer: Peer, request: Received) -> None:
     """As some servers end: a finish reason and no [DONE]."""
     send_tokens(peer, request)
     peer.send(chunk(delta(finish="stop")) + LAST_CHUNK)
+
+
+def slow(peer: Peer, request: Received) -> None:
+    """A complete answer that takes 0.4 s."""
+    send_tokens(peer, request, gap_s=0.1)
+    peer.send(chunk(delta(finish="stop")) + chunk(usage(request)) + chunk(DONE) + LAST_CHUNK)
+
+
+def quotes_key(peer: Peer, request: Received) -> None:
+    """A failure that says which key was sent."""
+    send_json(peer, 500, openai_error(f"upstream refused {request.headers.get('authorization')}"))
 
 
 def interim(peer: Peer, request: Received) -> None:
@@ -203,9 +214,13 @@ def huge_line(peer: Peer, request: Received) -> None:
 
 
 def gzip_bomb(peer: Peer, request: Received) -> None:
-    """100 MB in 100 kB, though only identity was accepted."""
-    body = gzip.compress(b"\0" * 10**8, 9)
-    send_json(peer, 200, body, b"Content-Encoding: gzip\r\n")
+    """10 MB in 10 kB, though only identity was accepted."""
+    send_json(peer, 200, _bomb(), b"Content-Encoding: gzip\r\n")
+
+
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(b"\0" * 10**7)
 
 
 # -- refusals and failures in words --------------------------------------------------------------------------------------------------
@@ -319,7 +334,12 @@ TABLE: dict[str, Row] = {
     "error_in_stream": _in_stream(Cause.SERVER_ERROR, openai_error("Internal server error"), tokens=0),
     "text_about_oom": _ok(lambda peer, request: _tells_of_oom(peer, request), tokens=1),
 }
-FAULTS: dict[str, Fault] = {name: row.does for name, row in TABLE.items()} | {"stale": stale, "trap": ok}
+FAULTS: dict[str, Fault] = {name: row.does for name, row in TABLE.items()} | {
+    "stale": stale,
+    "trap": ok,
+    "slow": slow,
+    "quotes_key": quotes_key,
+}
 
 
 def _tells_of_oom(peer: Peer, request: Received) -> None:

@@ -45,7 +45,7 @@ BROKEN = [
     ('kind = "sharded"', "", "hardware.kind is missing: it must be one of constants, sharded"),
     ('kind = "sharded"', 'kind = "shared"', "did you mean 'sharded'"),
     ('model = "qwen2.5-14b-instruct"', 'model = "qwen2.5-14b"', "did you mean 'qwen2.5-14b-instruct'"),
-    ('quantisation = "int4"', 'quantisation = "int3"', "must be one of bf16, fp16, fp8, int4"),
+    ('quantisation = "int4"', 'quantisation = "int3"', "must be one of bf16, fp16, fp8, fp8_block, int8, int4"),
     ('gpu = "T4"', 'gpu = "T5"', "gpu 'T5' is not in the catalogue"),
     ('gpu = "T4"', "gpu = 4", "must be text in quotes"),
     ("tensor_parallel = 2", "tensor_parallel = 3", "cannot split 40 heads"),

@@ -58,7 +58,13 @@ def test_a_model_that_does_not_fit_says_by_how_much_and_what_would_fit() -> None
 
 
 def test_a_model_that_no_group_holds_says_so() -> None:
-    with pytest.raises(InputError, match="No group of up to 8 of these GPUs would hold it"):
+    with pytest.raises(InputError, match="No group of up to 64 of these GPUs would hold it"):
+        kv_capacity(pool("moe-1.5t-a90b", "T4"), "c.toml", "pools.p")
+
+
+def test_a_model_that_needs_stages_says_how_many() -> None:
+    """70B in 16 bits is 132 GiB: eight T4 at 13.3 GiB each, less overhead, hold 97."""
+    with pytest.raises(InputError, match="tensor_parallel = 8 with pipeline_parallel = 2 would hold it"):
         kv_capacity(pool("llama-3.1-70b-instruct", "T4"), "c.toml", "pools.p")
 
 
@@ -90,7 +96,7 @@ def test_an_unbounded_pool_dies_when_weights_activations_and_kv_exceed_memory() 
 @pytest.mark.parametrize(
     ("model", "gpu", "quantisation", "tensor_parallel", "says"),
     [
-        ("qwen2.5-14b-instruct", "T4", "fp8", 1, "quantisation = fp8 has no kernels on T4; it has: fp16, int4"),
+        ("qwen2.5-14b-instruct", "T4", "fp8", 1, "quantisation = fp8 has no kernels on T4; it has: fp16, int8, int4"),
         ("qwen2.5-14b-instruct", "T4", "bf16", 2, "has no kernels on T4"),
         ("qwen2.5-14b-instruct", "T4", "int4", 5, "cannot split 40 heads and 8 KV heads evenly; allowed: 1, 2, 4, 8"),
         ("llama-3.1-70b-instruct", "H100", "fp8", 16, "must be at most 8, the largest group that its link is known for"),

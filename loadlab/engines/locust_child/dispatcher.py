@@ -75,7 +75,7 @@ class Dispatcher:
         """Gives up what is in flight, too."""
         self.drain()
         for _, greenlet in list(self._flights.values()):
-            gevent.kill(greenlet, GivenUp(Ending.STOPPED), block=False)
+            greenlet.kill(GivenUp(Ending.STOPPED), block=False)
 
     def state(self) -> dict[str, Any]:
         """How the run stands, for the news."""
@@ -167,7 +167,7 @@ class Dispatcher:
             now_s = self._clock.now_s()
             for exchange, greenlet in list(self._flights.values()):
                 if exchange.last_s is not None and not exchange.is_known and now_s - exchange.last_s > self._job.idle_s:
-                    gevent.kill(greenlet, GivenUp(Ending.STALL), block=False)
+                    greenlet.kill(GivenUp(Ending.STALL), block=False)
 
 
 def _followers(plan: RequestPlan, seqs: Any) -> dict[int, list[int]]:

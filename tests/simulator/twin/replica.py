@@ -72,7 +72,9 @@ def step_times(pool: PoolSpec, gpu_speed: float = 1.0, link_speed: float = 1.0) 
 
 def nodes_of(pool: PoolSpec) -> list[set[int]]:
     """The nodes that each replica of the pool lies on: GPUs in order, a new node for whom the rest of one is too small."""
-    gpus = getattr(pool.hardware, "tensor_parallel", 1)
+    gpus = 1
+    for degree in ("tensor_parallel", "data_parallel", "pipeline_parallel"):
+        gpus *= getattr(pool.hardware, degree, 1)
     per_node = getattr(pool.hardware, "gpus_per_node", 8)
     places: list[set[int]] = []
     next_gpu = 0

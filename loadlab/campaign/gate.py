@@ -1,0 +1,126 @@
+"""The gate: runs of a candidate against a base, a saved baseline, or thresholds; every check in one report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadlab.analysis.compare import Comparison, Design, compare_runs
+from loadlab.analysis.gating import GateResult, GateVerdict, Margin, complete_margins, judge
+from loadlab.analysis.latency import duration_s
+from loadlab.analysis.readings import default_metrics
+from loadlab.campaign.baselines import Baseline, check_same_scenario, load_baseline
+from loadlab.campaign.sides import compare_run_dirs, measure
+from loadlab.errors import InputError
+from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status
+from loadlab.record.run_dir import RunDir
+from loadlab.report.gate import GateReport
+from loadlab.report.summary import load_table
+from loadlab.slo import Metric, Slos, read_slos
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRules:
+    """What a candidate is held to. No margins: the default ones, where there is a base."""
+
+    margins: tuple[Margin, ...] = ()
+    fewest_pairs: int = 2
+    passes_inconclusive: bool = False
+
+
+def gate_against_runs(base: Sequence[RunDir], candidate: Sequence[RunDir], rules: GateRules, host: HostFacts) -> GateReport:
+    """The report on a candidate against runs of a base. Raises InputError if their scenarios differ, or rows are damaged."""
+    name = _common_name(base, candidate)
+    slos = _slos(base[0])
+    margins = complete_margins(rules.margins, slos)
+    compared = compare_run_dirs(name, base, candidate, _metrics(margins, slos))
+    result = judge(compared.comparison, margins, rules.fewest_pairs)
+    return _report(name, [*base, *candidate], compared.comparison, result, rules, host, _said(compared.comparison))
+
+
+def gate_against_baseline(file: Path, candidate: Sequence[RunDir], rules: GateRules, host: HostFacts) -> GateReport:
+    """The report on a candidate against a saved baseline: pairs where seeds are equal. Raises InputError as `gate_against_runs` does."""
+    baseline = load_baseline(file)
+    for run in candidate:
+        check_same_scenario(baseline, run.manifest.scenario_digest, str(run.path), str(file))
+    slos = _slos(candidate[0])
+    margins = complete_margins(rules.margins, slos)
+    _check_saved(baseline, margins, file)
+    metrics = [metric for metric in _metrics(margins, slos) if str(metric) in baseline.metrics]
+    plans = {run.manifest.plan_digest for run in candidate}
+    partners = [run for run in baseline.runs if run.plan_digest in plans]
+    comparison = compare_runs(partners or baseline.runs, [measure(run, metrics, slos)[0] for run in candidate], metrics)
+    warnings = [
+        f"the baseline is of {baseline.saved_from[:10]}, loadlab {baseline.loadlab}, target {baseline.target}: "
+        "what else changed since then counts as a difference",
+        *_said(comparison),
+    ]
+    return _report(baseline.name, candidate, comparison, judge(comparison, margins, rules.fewest_pairs), rules, host, warnings)
+
+
+def _common_name(base: Sequence[RunDir], candidate: Sequence[RunDir]) -> str:
+    first = base[0].manifest
+    for run in (*base, *candidate):
+        if run.manifest.scenario_digest != first.scenario_digest:
+            raise InputError(
+                f"ran another scenario than {base[0].path}, so that a difference may be that of the traffic. "
+                "Run the same scenario on both targets; `loadlab compare` shows strangers",
+                source=str(run.path),
+            )
+    return first.name
+
+
+def _slos(run: RunDir) -> Slos | None:
+    return read_slos(run.manifest.scenario, str(run.path / MANIFEST_FILE))
+
+
+def _metrics(margins: Sequence[Margin], slos: Slos | None) -> list[Metric]:
+    """What blocks first, then the usual metrics, which are shown and do not block."""
+    return list(dict.fromkeys([*(margin.metric for margin in margins), *default_metrics(slos)]))
+
+
+def _check_saved(baseline: Baseline, margins: Sequence[Margin], file: Path) -> None:
+    for margin in margins:
+        if str(margin.metric) not in baseline.metrics:
+            raise InputError(
+                f"was saved without {margin.metric}; save it again with --metric '{margin.metric}', or leave the margin out",
+                source=str(file),
+            )
+
+
+def _said(comparison: Comparison) -> list[str]:
+    if comparison.design in (Design.STRANGERS, Design.TWO_STRANGERS):
+        return ["the plans differ, so that runs are not paired: give both sides the same seeds, and 5 % is seen where 30 % is now"]
+    return []
+
+
+def _report(
+    name: str,
+    runs: Sequence[RunDir],
+    comparison: Comparison | None,
+    result: GateResult | None,
+    rules: GateRules,
+    host: HostFacts,
+    warnings: Sequence[str] = (),
+) -> GateReport:
+    return GateReport(
+        name=name,
+        command=shlex.join(host.argv),
+        t0=host.t0,
+        hostname=host.hostname,
+        duration_s=sum(duration_s(load_table(run)) or 0.0 for run in runs),
+        problems=tuple(_problems(runs)),
+        comparison=comparison,
+        result=result,
+        warnings=tuple(warnings),
+        passes_inconclusive=rules.passes_inconclusive,
+    )
+
+
+def _problems(runs: Sequence[RunDir]) -> Iterator[tuple[str, GateVerdict, str]]:
+    """Runs that are no measurement: on them nothing passes."""
+    for run in runs:
+        if run.manifest.status is not Status.COMPLETE:
+            yield str(run.path), GateVerdict.INCOMPLETE, f"its status is {run.manifest.status}: run it again"
