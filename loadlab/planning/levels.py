@@ -30,6 +30,10 @@ class Level:
     is_overloaded: bool = False
     digest: str = ""
     run: str | None = None
+    served_per_s: float | None = None  # good and bad alike, over the run
+    ttft_p50_s: float | None = None
+    ttft_p99_s: float | None = None
+    e2e_mean_s: float | None = None
 
     @property
     def bad_share(self) -> float:
