@@ -8,9 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
-from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +21,6 @@ from loadlab.simulator.events import ENDED
 from loadlab.simulator.replica import NEVER_PS
 from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.settling import gap_quantiles_ps, settle, split_logged
-from loadlab.simulator.timeline import TimelineBin
 from loadlab.units import PS_PER_S
 
 ROWS_PER_FLUSH = 2048  # what waits to be written fits a cache of a megabyte or two; twice and half as many cost more
@@ -33,8 +29,6 @@ ITL_PERCENTS = (50, 95, 99, 100)
 NO_ITL = (None,) * len(ITL_PERCENTS)
 
 _OUTCOME: dict[Cause | None, str] = {None: Outcome.OK.value} | {cause: outcome.value for cause, outcome in OUTCOME_OF.items()}
-_BIN_COLUMNS = tuple(field.name for field in fields(TimelineBin))
-_values_of_bin = attrgetter(*_BIN_COLUMNS)
 
 Write = Callable[[list[Sequence]], None]  # what becomes of requests that are over
 
@@ -65,7 +59,7 @@ class SimulationEngine:
         try:
             self._run(plan, _Rows(plan, self._cluster, sink, itl=self._itl).write, progress, itl=self._itl)
         finally:
-            sink.append_timeline(_timeline_rows(self._cluster))
+            sink.append_timeline(self._cluster.timeline_rows())
 
     def count(self, plan: RequestPlan, progress: Progress) -> Counter[Outcome]:
         """The outcomes alone: a replay that makes no rows. Raises as `replay` does."""
@@ -93,11 +87,6 @@ def collection_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _timeline_rows(cluster: SimulatedCluster) -> Iterator[dict[str, Any]]:
-    for name, bin_, busy in cluster.timeline():
-        yield {"replica": name, **dict(zip(_BIN_COLUMNS, _values_of_bin(bin_), strict=True)), "shard_busy": list(busy)}
 
 
 class _Replay:

@@ -7,6 +7,7 @@ httptools parses; what it does not bound (headers, body, time) is bounded here.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -55,14 +56,15 @@ Answer = Callable[[Request], None]  # answers through `request.connection`, at o
 
 
 class Connection(asyncio.Protocol):
-    """A client. `respond` or `begin_stream` .. `end_stream` answer the request that was handed to `answer`.
+    """A client. `respond`, or `stream_head` .. `end_stream`, answers the request that was handed to `answer`.
 
     `on_gone`, where the answering side sets it, is called once if the client leaves before its answer is complete.
     """
 
     __slots__ = (
-        "_answer", "_body", "_body_bytes", "_deadline_s", "_header_bytes", "_headers", "_http_version", "_is_head", "_is_kept", "_limits",
-        "_others", "_parser", "_state", "_unread_since_s", "_url", "_waiting", "is_closed", "on_gone", "peer", "transport",
+        "_answer", "_body", "_body_bytes", "_deadline_s", "_has_headers", "_header_bytes", "_headers", "_http_version", "_is_head",
+        "_is_kept", "_limits", "_others", "_parser", "_state", "_unparsed_bytes", "_unread_since_s", "_url", "_waiting", "_whole",
+        "is_closed", "on_gone", "peer", "transport",
     )  # fmt: skip
 
     def __init__(self, answer: Answer, limits: Limits, others: set[Connection]) -> None:
@@ -73,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._state = _State.READING
         self._waiting: list[bytes] = []  # bytes that came while a request was being answered
+        self._whole: deque[tuple[Request, str, bool]] = deque()  # requests that wait, with HTTP version and whether to keep the connection
         self._deadline_s: float | None = None
         self._unread_since_s: float | None = None
         self._is_kept = self._is_head = False
@@ -87,7 +90,8 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
-        self._header_bytes = self._body_bytes = 0
+        self._header_bytes = self._body_bytes = self._unparsed_bytes = 0
+        self._has_headers = False
 
     # The socket
 
@@ -126,18 +130,20 @@ class Connection(asyncio.Protocol):
             self._waiting.append(data)
             self.transport.pause_reading()
             return
-        if self._header_bytes == 0 and self._body_bytes == 0:
+        if not self._header_bytes and not self._unparsed_bytes:
             self._deadline_s = monotonic() + self._limits.request_timeout_s
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.refuse(400, "the connection cannot be upgraded: HTTP/1.1 is all that is spoken here", "upgrade")
+            return  # answered as if nobody had asked to upgrade; then the connection is closed
         except httptools.HttpParserError:
-            if self._state is _State.READING:
-                self.refuse(400, "is not a valid HTTP request", "http")
-        else:
-            if self._state is _State.READING and not self._body and self._header_bytes + len(data) > self._limits.max_header_bytes:
-                self._count_header(len(data) if not self._headers else 0)  # a header line without end
+            self._whole.clear()
+            self.refuse(400, "is not a valid HTTP request", "http")
+            return
+        if self._state is _State.READING and not self._has_headers:
+            self._unparsed_bytes += len(data)  # of a line without end the parser says nothing
+            if self._unparsed_bytes > self._limits.max_header_bytes:
+                self._count_header(self._unparsed_bytes)
 
     # The parser's calls, in order
 
@@ -158,6 +164,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """All headers are there; the body may follow."""
+        self._has_headers = True
         if self._state is not _State.READING:
             return
         length = self._headers.get("content-length", "0")
@@ -168,7 +175,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
-        if self._state is not _State.READING:
+        if self._state is _State.CLOSING:
             return
         self._body_bytes += len(data)
         if self._body_bytes > self._limits.max_body_bytes:
@@ -181,17 +188,23 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        if self._state is not _State.READING:
+        if self._state is _State.CLOSING:
             return
-        self._state = _State.ANSWERING
-        self._deadline_s = None
-        self._http_version = self._parser.get_http_version()
-        self._is_kept = self._parser.should_keep_alive()
         method = self._parser.get_method().decode("latin-1")
-        self._is_head = method == "HEAD"
         path, _, query = self._url.decode("latin-1").partition("?")
         request = Request(method, unquote(path), query, self._headers, b"".join(self._body), self.peer, self)
+        is_kept = self._parser.should_keep_alive() and "upgrade" not in self._headers
         self._begin_request()
+        self._whole.append((request, self._parser.get_http_version(), is_kept))
+        if self._state is _State.READING:
+            self._answer_next()
+
+    def _answer_next(self) -> None:
+        """Hands over the oldest request that is whole."""
+        request, self._http_version, self._is_kept = self._whole.popleft()
+        self._state = _State.ANSWERING
+        self._deadline_s = None
+        self._is_head = request.method == "HEAD"
         self._answer(request)
 
     # Answering
@@ -218,15 +231,14 @@ class Connection(asyncio.Protocol):
         """HTTP/1.0 knows no chunks."""
         return self._http_version == "1.1"
 
-    def begin_stream(self, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """Status and headers of a stream of events; its chunks go to `transport.write`, framed (`framed`)."""
-        if not self.is_closed:
-            self.transport.write(self._head(200, (*headers, (b"transfer-encoding", b"chunked")), EVENTS))
+    def stream_head(self, headers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+        """Status and headers of a stream of events: the first that goes to `transport.write`; then its chunks, `framed`."""
+        return self._head(200, (*headers, (b"transfer-encoding", b"chunked")), EVENTS)
 
-    def end_stream(self) -> None:
-        """The stream is complete."""
+    def end_stream(self, chunks: bytes) -> None:
+        """The stream is complete with these."""
         if not self.is_closed:
-            self.transport.write(_LAST_CHUNK)
+            self.transport.write(chunks + _LAST_CHUNK)
             self._complete()
 
     def cut(self) -> None:
@@ -250,12 +262,15 @@ class Connection(asyncio.Protocol):
             return
         self._state = _State.READING
         self._deadline_s = monotonic() + self._limits.idle_timeout_s
-        if self._waiting:
+        if self._whole or self._waiting:
             asyncio.get_running_loop().call_soon(self._read_on)
 
     def _read_on(self) -> None:
         """What came meanwhile."""
         if self.is_closed or self._state is not _State.READING:
+            return
+        if self._whole:
+            self._answer_next()
             return
         waiting, self._waiting = self._waiting, []
         self.transport.resume_reading()
@@ -280,7 +295,7 @@ class Connection(asyncio.Protocol):
             if waits_s > self._limits.unread_timeout_s or self.transport.get_write_buffer_size() > self._limits.max_unread_bytes:
                 self.transport.abort()
                 return
-        is_idle = self._state is _State.READING and not self._header_bytes
+        is_idle = self._state is _State.READING and not self._header_bytes and not self._unparsed_bytes
         if is_idle and is_stopping:
             self.transport.close()
         elif self._deadline_s is not None and now_s > self._deadline_s:

@@ -99,20 +99,28 @@ def _too_long(words: str, prompt_tokens: int) -> ApiError:
 def of_cause(cause: Cause) -> ApiError:
     """What a client is told of a request that the simulator refused or lost."""
     match cause:
-        case Cause.QUEUE_FULL | Cause.QUEUE_TIMEOUT | Cause.KV_EXHAUSTED:
+        case Cause.QUEUE_FULL:
             return ApiError(503, BUSY, kind="Service Unavailable", cause=cause)
+        case Cause.QUEUE_TIMEOUT:
+            return _named(503, "the request waited longer than the server allows", cause)
+        case Cause.KV_EXHAUSTED:
+            return _named(503, "no replica has as much KV cache free as the server keeps free", cause)
         case Cause.NO_REPLICA:
-            return ApiError(503, "no replica of the model is up", kind="Service Unavailable", cause=cause)
+            return _named(503, "no replica of the model is up", cause)
         case Cause.CONTEXT_LENGTH:
-            words = "This model's maximum context length is smaller than the prompt and the requested output tokens together."
-            return ApiError(400, words, param="input_tokens", cause=cause)
+            return _named(400, "prompt and answer together exceed the model's maximum context length", cause)
         case Cause.KV_TOO_SMALL:
-            return ApiError(400, "the request needs more KV cache than a replica has", param="input_tokens", cause=cause)
+            return _named(400, "the request needs more KV cache than a replica has", cause)
         case Cause.FILTERED:
             return ApiError(400, "the safety filter refuses the request", kind="content_filter", cause=cause)
         case Cause.OOM_REPORTED:
-            return ApiError(500, "CUDA out of memory.", kind="InternalServerError", cause=cause)
+            return _named(500, "CUDA out of memory.", cause)
         case Cause.ENGINE_DIED:
-            return ApiError(500, "EngineCore encountered an issue.", kind="InternalServerError", cause=cause)
+            return _named(500, "EngineCore encountered an issue.", cause)
         case _:
             return ApiError(500, "the request was given up", kind="InternalServerError", cause=cause)
+
+
+def _named(status: int, words: str, cause: Cause) -> ApiError:
+    """What no other server tells apart: the error's type is the cause, which clients of ours read."""
+    return ApiError(status, words, kind=cause.value, cause=cause)

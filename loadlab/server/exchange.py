@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -44,7 +45,7 @@ class Writer(Protocol):
 class Choice:
     """One answer of a request: a client of the real-time cluster."""
 
-    __slots__ = ("_exchange", "answer", "index", "is_finished", "prompt", "sequence", "tokens", "told")
+    __slots__ = ("_exchange", "answer", "index", "is_finished", "prompt", "sequence", "times_ps", "tokens", "told")
 
     def __init__(self, exchange: Exchange, index: int, prompt: Prompt, answer: Answer, sequence: Sequence) -> None:
         self._exchange = exchange
@@ -54,12 +55,14 @@ class Choice:
         self.sequence = sequence
         self.tokens = answer.tokens
         self.told = 0
+        self.times_ps = array("q")  # of each token told
         self.is_finished = False  # its finish reason is told
 
-    def on_tokens(self, sequence: Sequence, count: int) -> None:
+    def on_tokens(self, sequence: Sequence, times_ps: list[int]) -> None:
         """See realtime.Client. The last tokens carry the finish reason, unless the end is still to come (post-processing)."""
         exchange, first = self._exchange, self.told
-        self.told = last = first + count
+        self.told = last = first + len(times_ps)
+        self.times_ps.extend(times_ps)
         ended_ps = sequence.ended_ps
         if exchange.is_over:
             return
@@ -88,6 +91,7 @@ class Exchange:
     error: ApiError | None = None
     left: int = 0  # choices that are not over
     is_over: bool = False
+    injected: Cause | None = None  # what its client sees, though nothing went wrong: a fault on demand
 
     def begin(self) -> None:
         """Submits every choice; if one is refused at once, the request is."""
@@ -118,8 +122,12 @@ class Exchange:
 
     def on_gone(self) -> None:
         """The client left."""
+        self.abandon(Cause.CLIENT_LEFT)
+
+    def abandon(self, cause: Cause) -> None:
+        """Nobody waits for the answer any longer. Nothing is written."""
         if not self.is_over:
-            self._close(Cause.CLIENT_LEFT)
+            self._close(cause)
             self._give_up_others()
 
     def _give_up_others(self) -> None:

@@ -18,6 +18,7 @@ from loadlab.wire.tokens import ESTIMATE
 Schema = Mapping[str, Any]
 MAX_DEPTH = 16
 MAX_NODES = 2000
+MAX_CHARS = 2**17  # of all texts
 _VALUES = frozenset({
     "type", "enum", "const", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems",
     "uniqueItems", "minLength", "maxLength", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
@@ -64,12 +65,13 @@ class _Maker:
         self._root = root
         self._rng = rng
         self._param = param
-        self._nodes = 0
+        self._nodes = self._chars = 0
 
     def value(self, schema: Any, depth: int) -> Any:
+        self._count(depth)
         if schema is True or schema == {}:
             return self._text({})
-        self._check(schema, depth)
+        self._check(schema)
         if "$ref" in schema:
             return self.value(self._merged(self._resolve(schema["$ref"]), _without(schema, "$ref")), depth + 1)
         if "const" in schema:
@@ -87,12 +89,15 @@ class _Maker:
                 return self._any_of([self._merged(rest, option) for option in self._list(schema, keyword)], depth)
         return self._typed(schema, depth)
 
-    def _check(self, schema: Any, depth: int) -> None:
+    def _count(self, depth: int, chars: int = 0) -> None:
+        self._nodes += 1
+        self._chars += chars
+        if depth > MAX_DEPTH or self._nodes > MAX_NODES or self._chars > MAX_CHARS:
+            raise self.refuse(f"the schema asks for more than {MAX_DEPTH} levels, {MAX_NODES} values or {MAX_CHARS} characters", "")
+
+    def _check(self, schema: Any) -> None:
         if not isinstance(schema, Mapping):
             raise self.refuse("a schema must be an object", schema)
-        self._nodes += 1
-        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise self.refuse(f"the schema asks for more than {MAX_DEPTH} levels or {MAX_NODES} values", "")
         for keyword in schema:
             if keyword not in _UNDERSTOOD:
                 raise self.refuse(f"the keyword {str(keyword)[:80]!r} is not served; leave it out, or state it with others", keyword)
@@ -148,7 +153,7 @@ class _Maker:
         return made
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
-        least, most = self._int(schema, "minItems", 0), self._int(schema, "maxItems", MAX_NODES)
+        least, most = self._int(schema, "minItems", 0), self._int(schema, "maxItems", 2**20)
         first = [self.value(item, depth + 1) for item in (schema.get("prefixItems") or [])[:most]]
         item = schema.get("items", True)
         wanted = max(least, min(2, most)) if item is not False and depth < MAX_DEPTH // 2 else least
@@ -167,6 +172,7 @@ class _Maker:
 
     def _text(self, schema: Mapping[str, Any]) -> str:
         least, most = self._int(schema, "minLength", 0), self._int(schema, "maxLength", 2**20)
+        self._count(0, least)
         form = schema.get("format")
         if form is not None:
             text = _FORMATS.get(form)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 
+from loadlab.server.prometheus import Histogram
+
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the exported histogram
 STEP_S = 0.0001  # resolution of quantiles
 STEPS = 20_000  # up to two seconds; what is later counts as two seconds
@@ -14,10 +16,9 @@ class Lateness:
     """Counts tokens by lateness: since the start for the metrics page, and of a window for the announcement."""
 
     def __init__(self) -> None:
+        self.histogram = Histogram(BUCKETS_S)  # since the start
         self._all = array("q", bytes(8 * STEPS))
         self._window = array("q", bytes(8 * STEPS))
-        self.count = 0
-        self.sum_s = 0.0
 
     def add(self, late_s: float, tokens: int) -> None:
         """So many tokens were so late; early ones (by half a millisecond at most) were on time."""
@@ -25,8 +26,7 @@ class Lateness:
         step = min(STEPS - 1, int(late_s / STEP_S))
         self._all[step] += tokens
         self._window[step] += tokens
-        self.count += tokens
-        self.sum_s += late_s * tokens
+        self.histogram.add(late_s, tokens)
 
     def quantile_s(self, share: float) -> float | None:
         """Since the start, rounded up to 0.1 ms; None if no token was written."""
@@ -38,10 +38,6 @@ class Lateness:
         if value is not None:
             self._window = array("q", bytes(8 * STEPS))
         return value
-
-    def cumulative(self) -> list[int]:
-        """Tokens at most as late as each of BUCKETS_S."""
-        return [sum(self._all[: round(bucket_s / STEP_S)]) for bucket_s in BUCKETS_S]
 
 
 def _quantile_s(counts: array[int], share: float) -> float | None:

@@ -15,6 +15,7 @@ from loadlab.server.limits import Limits
 from loadlab.server.prompts import Prompt, chat_prompt, ids_prompt, text_prompt
 from loadlab.server.shapes import check
 
+MAX_EMBEDDED = 2048  # texts in one request, as OpenAI's
 COMPLETION_TOKENS = 16  # of a completion that does not say, as in OpenAI's and vLLM's
 REASONING_SHARES = {"minimal": 0.1, "low": 0.25, "medium": 0.5, "high": 0.75, "xhigh": 0.85}  # of an answer's tokens, our choice
 
@@ -163,10 +164,10 @@ def _question(
 ) -> Question:
     max_tokens, choices = body.get(max_tokens_name), body.get("n") or 1
     max_tokens = None if max_tokens is None else int(max_tokens)
-    if choices * len(prompts) > limits.max_choices:
+    most = MAX_EMBEDDED if kind is Kind.EMBEDDING else limits.max_choices
+    if choices * len(prompts) > most:
         name = "n" if choices > 1 else "input" if kind is Kind.EMBEDDING else "prompt"
-        if kind is not Kind.EMBEDDING or len(prompts) > 2048:
-            raise refused(f"at most {limits.max_choices} answers are given to one request.", name, choices * len(prompts))
+        raise refused(f"at most {most} answers are given to one request.", name, choices * len(prompts))
     _check_window(window, prompts, max_tokens, max_tokens_name, limits, least=0 if kind is Kind.EMBEDDING else 1)
     min_tokens = int(body.get("min_tokens") or 0)
     if max_tokens is not None and min_tokens > max_tokens:

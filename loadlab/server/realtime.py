@@ -22,14 +22,14 @@ from loadlab.units import PS_PER_S
 
 EARLY_S = 0.0005  # a timer of the loop counts milliseconds: what is due within half of one is due
 LONGEST_SLEEP_S = 3600.0
-LAST_S = 50 * 86400  # the simulator counts to 53 days
+CLOCK_EVERY = 32  # streams written between two looks at the clock
 
 
 class Client(Protocol):
     """Whoever asked for a sequence."""
 
-    def on_tokens(self, sequence: Sequence, count: int) -> None:
-        """So many more tokens came; the answer's last ones may come with its end already known (`sequence.ended_ps`)."""
+    def on_tokens(self, sequence: Sequence, times_ps: list[int]) -> None:
+        """More tokens came, at these times (shared: not to be changed). The last may come with the end known (`sequence.ended_ps`)."""
 
     def on_end(self, sequence: Sequence) -> None:
         """It is over, all its tokens told; `sequence.cause` says how."""
@@ -52,7 +52,7 @@ class RealTime:
         self._timer: asyncio.TimerHandle | None = None
         self._due_ps = NEVER_PS
         self._is_looking = False
-        self._told: dict[int, int] = {}  # tokens of this pass by when they came, until their bytes are with the system
+        self._told: dict[int, int] = {}  # tokens told since the last look at the clock, by when they came
         self._loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
@@ -80,6 +80,11 @@ class RealTime:
     def under_way(self) -> int:
         """Sequences that are not over."""
         return len(self._clients)
+
+    def refresh(self) -> None:
+        """Lets everything up to now happen: for whoever looks at the cluster."""
+        self._look(self.now_ps)
+        self._plan_next()
 
     def submit(self, sequence: Sequence, client: Client) -> bool:
         """A sequence arrives now. False if it was refused at once: then `sequence.cause` says why, and `client` hears nothing."""
@@ -142,19 +147,20 @@ class RealTime:
         self._now_ps, self._is_looking = at_ps, True
         tokens, events = self._live.advance_to(at_ps)
         if tokens:
-            if not self._told:
-                self._loop.call_soon(self._written)
             clients, told = self._clients, self._told
-            for sequence, times in tokens:
-                clients[sequence].on_tokens(sequence, len(times))
+            for i, (sequence, times) in enumerate(tokens, 1):
+                clients[sequence].on_tokens(sequence, times)
                 told[times[0]] = told.get(times[0], 0) + len(times)
+                if i % CLOCK_EVERY == 0:
+                    self._note_lateness()
+            self._note_lateness()
         for kind, _, sequence in events:
             if kind is EventKind.ENDED:
                 self._clients.pop(sequence).on_end(sequence)
         self._is_looking = False
 
-    def _written(self) -> None:
-        """One turn of the loop later the bytes are with the system: so late were they."""
+    def _note_lateness(self) -> None:
+        """The bytes of what was told are with the system, or wait for a client that does not read: so late were they."""
         now_ps = (monotonic() - self._start_s) * self._ps_per_wall_s
         for came_ps, count in self._told.items():
             self.lateness.add((now_ps - came_ps) / self._ps_per_wall_s, count)

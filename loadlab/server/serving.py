@@ -8,6 +8,7 @@ from time import monotonic
 
 from loadlab.server.app import App
 from loadlab.server.connection import Connection
+from loadlab.server.lake import Lake
 from loadlab.server.lateness import WORTH_SAYING_S
 from loadlab.server.service import Service
 from loadlab.units import format_duration
@@ -22,14 +23,15 @@ Say = Callable[[str], None]
 class Server:
     """One listening socket and the service behind it, in the running event loop."""
 
-    def __init__(self, service: Service, app: App, say: Say) -> None:
-        """`say` shows a person a line."""
+    def __init__(self, service: Service, app: App, connections: set[Connection], lake: Lake | None, say: Say) -> None:
+        """`connections` is filled with those that are open; `say` shows a person a line."""
         self._service = service
         self._app = app
+        self._connections = connections
+        self._lake = lake
         self._say = say
-        self._connections: set[Connection] = set()
         self._listening: asyncio.Server | None = None
-        self._is_stopping = False
+        self._is_stopping = self._is_hurried = False
 
     @property
     def connections(self) -> int:
@@ -48,6 +50,10 @@ class Server:
         port_found: int = self._listening.sockets[0].getsockname()[1]
         return port_found
 
+    def hurry(self) -> None:
+        """Stopping waits for nobody any longer."""
+        self._is_hurried = True
+
     async def stop(self) -> int:
         """Takes nothing new, lets requests under way finish within the limit, closes. Returns how many were cut off."""
         limits = self._service.limits
@@ -56,7 +62,7 @@ class Server:
         self._listening.close()
         self._service.close()
         end_s = monotonic() + limits.shutdown_timeout_s
-        while self._service.exchanges and monotonic() < end_s:
+        while self._service.exchanges and monotonic() < end_s and not self._is_hurried:
             self._check_all()
             await asyncio.sleep(0.02)
         cut = len(self._service.exchanges)
@@ -65,6 +71,8 @@ class Server:
         self._keeper.cancel()
         await asyncio.sleep(0)
         self._service.real_time.stop()
+        if self._lake is not None:
+            self._lake.close()
         return cut
 
     async def _look_after(self) -> None:
@@ -72,6 +80,8 @@ class Server:
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             self._check_all()
+            if self._lake is not None:
+                self._lake.flush()
             checks += 1
             if checks % LOOK_BACK_CHECKS == 0:
                 late_s = lateness.close_window()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import orjson
 
 from loadlab.server import dialect
@@ -26,6 +29,8 @@ class StreamWriter:
         self._question = question
         self._id, self._created_s, self._headers = answer_id, created_s, headers
         self._has_begun = False
+        self._is_single = len(question.prompts) * question.choices == 1
+        self._held = b""  # the last event of the only choice goes with the end of the stream: one packet, not two
         self._plain: dict[int, tuple[bytes, bytes]] = {}  # by choice: all that stands around one token of plain text, framed
         self._usage: Callable[[], Any] = dict  # of the request so far
 
@@ -38,7 +43,8 @@ class StreamWriter:
         if self._connection.is_closed:
             return
         if not self._has_begun:
-            self._begin(choice)
+            self._connection.transport.write(self._beginning(choice) + self._events(choice, first, last, finish_reason))
+            return
         plain = self._plain.get(choice.index)
         words = choice.answer.words
         if plain is not None and finish_reason is None and last == first + 1 and words is not None:
@@ -46,23 +52,27 @@ class StreamWriter:
             if len(piece) == 4:
                 self._connection.transport.write(plain[0] + piece + plain[1])
                 return
-        self._connection.transport.write(self._events(choice, first, last, finish_reason))
+        events = self._events(choice, first, last, finish_reason)
+        if finish_reason is not None and self._is_single:
+            self._held = events
+        else:
+            self._connection.transport.write(events)
 
-    def _begin(self, choice: Choice) -> None:
+    def _beginning(self, choice: Choice) -> bytes:
+        """Headers and the roles of all choices; makes ready what stands around every token."""
         self._has_begun = True
         question = self._question
-        self._connection.begin_stream(self._headers)
         roles = [
             dialect.role_chunk(question.kind, self._id, self._created_s, question.model, index)
             for index in range(len(question.prompts) * question.choices)
         ]
-        if question.kind is Kind.CHAT:
-            self._connection.transport.write(framed(b"".join(roles)))
         if not question.has_continuous_usage and choice.answer.words is not None:
             for index in range(len(roles)):
                 before, behind = self._frame(index, Channel.CONTENT)
                 size = len(before) + 4 + len(behind) + len(_TAIL)
                 self._plain[index] = (b"%x\r\n%s" % (size, before), behind + _TAIL + b"\r\n")
+        head = self._connection.stream_head(self._headers)
+        return head + framed(b"".join(roles)) if question.kind is Kind.CHAT else head
 
     def _frame(self, index: int, channel: Channel) -> tuple[bytes, bytes]:
         question = self._question
@@ -104,23 +114,52 @@ class StreamWriter:
 
     def finish(self, exchange: Exchange) -> None:
         """See exchange.Writer."""
-        if self._connection.is_closed:
-            return
         question, end = self._question, dialect.DONE
         if question.includes_usage:
             end = dialect.usage_chunk(question.kind, self._id, self._created_s, question.model, exchange.usage()) + end
-        self._connection.transport.write(framed(end))
-        self._connection.end_stream()
+        self._connection.end_stream(self._held + framed(end))
 
     def fail(self, error: ApiError) -> None:
         """See exchange.Writer. In mid-stream an event says it, as in vLLM."""
         if not self._has_begun:
             self._connection.respond(error.status, orjson.dumps(error.body), headers=(*self._headers, *error.headers))
             return
-        if self._connection.is_closed:
-            return
-        self._connection.transport.write(framed(dialect.event(error.body) + dialect.DONE))
-        self._connection.end_stream()
+        self._connection.end_stream(framed(dialect.event(error.body) + dialect.DONE))
+
+
+class EmbeddingWriter:
+    """Vectors of length one that depend on the text alone: equal texts, equal vectors. They mean nothing."""
+
+    def __init__(self, connection: Connection, dimensions: int, encoding: str) -> None:
+        """`encoding`: float or base64 (of little-endian float32)."""
+        self._connection, self._dimensions, self._encoding = connection, dimensions, encoding
+
+    def say(self, choice: Choice, first: int, last: int, finish_reason: str | None) -> None:
+        """See exchange.Writer: an embedding has no tokens."""
+
+    def finish(self, exchange: Exchange) -> None:
+        """See exchange.Writer."""
+        data = [{"object": "embedding", "index": choice.index, "embedding": self._vector(choice)} for choice in exchange.choices]
+        usage = exchange.usage()
+        body = {
+            "id": exchange.id,
+            "object": "list",
+            "created": exchange.created_s,
+            "model": exchange.question.model,
+            "data": data,
+            "usage": {name: usage[name] for name in ("prompt_tokens", "total_tokens")},
+        }
+        self._connection.respond(200, orjson.dumps(body))
+
+    def _vector(self, choice: Choice) -> list[float] | str:
+        content, tokens = choice.prompt.pieces[-1]
+        values = np.frombuffer(hashlib.shake_128(b"vector/%d/%d" % (content, tokens)).digest(self._dimensions), dtype=np.uint8) - 127.5
+        vector = (values / np.linalg.norm(values)).astype("<f4")
+        return base64.b64encode(vector.tobytes()).decode() if self._encoding == "base64" else vector.tolist()
+
+    def fail(self, error: ApiError) -> None:
+        """See exchange.Writer."""
+        self._connection.respond(error.status, orjson.dumps(error.body), headers=error.headers)
 
 
 class WholeWriter:

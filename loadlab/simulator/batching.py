@@ -260,6 +260,8 @@ class Batcher:
                 if pool.free < 0:
                     pool.make_up()
                 self._leave_line(sequence, PREFILLING)
+                if sequence.admitted_ps is None:
+                    sequence.admitted_ps = now_ps
                 prefilling.append(sequence)
                 sequence.computed = computed
                 sequence.chunk = chunk = scheduled - computed

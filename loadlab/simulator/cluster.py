@@ -22,6 +22,7 @@ from loadlab.simulator.events import Outbox
 from loadlab.simulator.fault_effects import FaultEffects
 from loadlab.simulator.faults import Fault, Misconfigured, SlowGpu, check_faults
 from loadlab.simulator.front import Front
+from loadlab.simulator.gauges import ReplicaGauges, read_gauges
 from loadlab.simulator.jobs import Jobs
 from loadlab.simulator.kv_cache import Holders
 from loadlab.simulator.placement import Placement, place
@@ -32,7 +33,7 @@ from loadlab.simulator.sharding import KvCapacity, kv_capacity
 from loadlab.simulator.shards import shard_busy
 from loadlab.simulator.spec import ClusterSpec, PlainConstants, PoolSpec
 from loadlab.simulator.step_time import StepTimes, compile_step_times
-from loadlab.simulator.timeline import TimelineBin
+from loadlab.simulator.timeline import BIN_COLUMNS, TimelineBin, values_of_bin
 from loadlab.simulator.token_times import TokenClock, token_times_ps
 
 
@@ -319,6 +320,12 @@ class SimulatedCluster:
             for replica in self.replicas
         ]
 
+    def gauges(self, at_ps: int) -> list[ReplicaGauges]:
+        """Every replica at `at_ps`, to which the cluster has been advanced, GPU by GPU. Puts away what the logs hold of the past."""
+        return [
+            read_gauges(replica, pool.name, pool.spec, self._effects, at_ps) for pool in self._pools.values() for replica in pool.replicas
+        ]
+
     def timeline(self) -> Iterator[tuple[str, TimelineBin, tuple[float, ...]]]:
         """Replica by replica, its state over time so far, and how busy each GPU of its group was."""
         slow = [fault for fault in self.spec.faults if isinstance(fault, SlowGpu)]
@@ -328,6 +335,11 @@ class SimulatedCluster:
                 own = [fault for fault in slow if (fault.pool, fault.replica) == (name, i)]
                 for bin_ in replica.log.timeline.bins():
                     yield replica.name, bin_, shard_busy(bin_, pool.spec.gpus_per_replica, own)
+
+    def timeline_rows(self) -> Iterator[dict[str, Any]]:
+        """The same as rows of a run directory's server.jsonl."""
+        for name, bin_, busy in self.timeline():
+            yield {"replica": name, **dict(zip(BIN_COLUMNS, values_of_bin(bin_), strict=True)), "shard_busy": list(busy)}
 
     def conditions(self) -> list[dict[str, Any]]:
         """What a report must say about this backend, a table per pool: as written, and what follows from it."""

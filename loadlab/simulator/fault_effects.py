@@ -77,6 +77,14 @@ class FaultEffects:
         self._slow[replica.index].remove(fault)
         replica.set_times(self._times_of(replica, fault.pool), now)
 
+    def gpu_speeds(self, replica: Replica, gpus: int) -> tuple[float, ...]:
+        """Of each GPU of a replica's group now: 1 where nothing is wrong with it."""
+        speeds = [1.0] * gpus
+        for fault in self._slow.get(replica.index, ()):
+            if isinstance(fault, SlowGpu):
+                speeds[fault.gpu] = min(speeds[fault.gpu], fault.speed)
+        return tuple(speeds)
+
     def _times_of(self, replica: Replica, pool: str) -> StepTimes:
         """Step times at the lowest speeds among the faults under way: the group waits for its slowest part."""
         slow = self._slow[replica.index]

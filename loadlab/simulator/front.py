@@ -39,7 +39,8 @@ class Front:
 
     def is_filtered(self, sequence: Sequence) -> bool:
         """Whether the filter turns it away."""
-        return self._spec.pipeline is not None and sequence.traffic_class in self._spec.pipeline.refused_classes
+        pipeline = self._spec.pipeline
+        return pipeline is not None and (sequence.is_filtered or sequence.traffic_class in pipeline.refused_classes)
 
     def tiers(self, sequence: Sequence) -> list[str | None]:
         """The tiers whose answers it takes, in order: one, but in a cascade all up to the one that is drawn."""

@@ -190,4 +190,5 @@ def _child_of(request: Sequence, output_tokens: int) -> Sequence:
 def _take_over(parent: Sequence, child: Sequence) -> None:
     """Gives a request the tokens that an engine made for it."""
     parent.earlier_pieces, parent.generated, parent.last_token_ps = tuple(child.pieces), child.generated, child.last_token_ps
+    parent.entered_ps, parent.admitted_ps = child.entered_ps, child.admitted_ps
     parent.cached_tokens, parent.preemptions, parent.replica = child.cached_tokens, child.preemptions, child.replica

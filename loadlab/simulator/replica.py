@@ -125,12 +125,19 @@ class Replica:
         """When the step under way ends; NEVER_PS if there is none."""
         return self._start_ps + duration_ps(self._steps_done(now_ps) + 1, self._first_ps, self._slope_ps) if self._steps else NEVER_PS
 
+    def busy_s(self, now_ps: int) -> float:
+        """Time in which any work ran, up to now."""
+        self.log.settle(self.batcher.tick)
+        return self.log.timeline.busy_s + (max(0, now_ps - self._start_ps) / PS_PER_S if self._steps else 0.0)
+
     # What comes from outside
 
     def enqueue(self, sequence: Sequence, at_ps: int) -> None:
         """A new sequence at the end of the line. The replica must be up."""
         batcher, index = self.batcher, self.index
         sequence.replica = index
+        if sequence.entered_ps is None:
+            sequence.entered_ps = at_ps
         if self._ends[index] == NEVER_PS:
             self._steps = 0
             self._ends[index] = at_ps + WAKE_PS

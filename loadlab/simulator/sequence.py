@@ -29,6 +29,7 @@ class Sequence:
 
     __slots__ = (
         "admission",
+        "admitted_ps",
         "answer",
         "answer_key",
         "arrival_ps",
@@ -40,10 +41,12 @@ class Sequence:
         "earlier_pieces",
         "end_tick",
         "ended_ps",
+        "entered_ps",
         "first_tick",
         "first_token_ps",
         "generated",
         "image_tokens",
+        "is_filtered",
         "is_resident",
         "last_token_ps",
         "model",
@@ -108,6 +111,7 @@ class Sequence:
         self.shared_blocks = 0  # of its prefix, held by reference
         self.computed = 0  # tokens whose KV exists, while prefilling
         self.chunk = 0  # tokens being prefilled in the current step
+        self.is_filtered = False  # the filter in front will say no, whatever its class
         self.is_resident = False  # its prompt's KV came from another pool
         self.generated = 0  # tokens emitted before the current piece, or in all once it has ended
         self.admission = 0  # which admission this is, over the whole replica; 0 while not running
@@ -117,6 +121,8 @@ class Sequence:
         self.earlier_pieces: tuple[TokenSpan, ...] = ()
         self.cached_tokens = 0
         self.preemptions = 0
+        self.entered_ps: int | None = None  # when it came to its replica, behind the stages before that
+        self.admitted_ps: int | None = None  # when it first ran
         self.first_token_ps: int | None = None
         self.last_token_ps: int | None = None
         self.ended_ps: int | None = None

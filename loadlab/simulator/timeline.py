@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,10 @@ class TimelineBin:
     cached_tokens: int
 
 
+BIN_COLUMNS = tuple(field.name for field in fields(TimelineBin))
+values_of_bin = attrgetter(*BIN_COLUMNS)
+
+
 class Timeline:
     """Bins of equal width from time zero. Integrals are exact: a stretch that spans bins is split at their edges."""
 
@@ -97,6 +102,11 @@ class Timeline:
         at_s = at_ps * S_PER_PS
         self._reach(float(at_s.max()))
         np.add.at(self._sums, (rows, (at_s / self.width_s).astype(np.int64)), numbers)
+
+    @property
+    def busy_s(self) -> float:
+        """Time in which any work ran, over all stretches added."""
+        return float(self._sums[BUSY].sum())
 
     def _reach(self, end_s: float) -> None:
         self._end_s = max(self._end_s, end_s)

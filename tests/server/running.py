@@ -8,22 +8,23 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import uvloop
 
-from loadlab.server.answer_law import AnswerLaw
-from loadlab.server.app import App
+from loadlab.server.gateway_spec import GatewaySpec
 from loadlab.server.limits import Limits
-from loadlab.server.realtime import RealTime
+from loadlab.server.run import Options, build
 from loadlab.server.service import Service
 from loadlab.server.serving import Server
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.spec import ClusterSpec, EngineLimits, PlainConstants, PoolSpec
 
 T = TypeVar("T")
+ADMIN_TOKEN = "let me"
 
 
 def plain_cluster(
@@ -40,8 +41,11 @@ def plain_cluster(
 class Running:
     """A server that runs. Everything that touches it runs in its own loop: `call`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, service: Service, port: int, said: list[str]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, server: Server, service: Service, port: int, said: list[str], stop: asyncio.Event
+    ) -> None:
         self._loop = loop
+        self._stop = stop
         self.server, self.service, self.port, self.said = server, service, port, said
         self.url = f"http://127.0.0.1:{port}"
 
@@ -52,6 +56,14 @@ class Running:
             return function()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    def stop(self) -> None:
+        """Lets it stop, as a signal does; the end of `running` waits for that."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def connections(self) -> int:
+        """Open ones."""
+        return self.server.connections
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
         """Status and body."""
@@ -80,21 +92,32 @@ class Running:
 
 @contextmanager
 def running(
-    spec: ClusterSpec | None = None, *, speed: float = 1.0, limits: Limits | None = None, law: AnswerLaw | None = None
+    spec: ClusterSpec | None = None,
+    *,
+    speed: float = 1.0,
+    limits: Limits | None = None,
+    answer_tokens: float = 20,
+    gateway: GatewaySpec | None = None,
+    log: Path | None = None,
+    log_text: bool = False,
 ) -> Iterator[Running]:
     """A server of a cluster, by default a plain one."""
     started: list[Running] = []
     ready, said = threading.Event(), list[str]()
 
     async def serve() -> None:
-        real_time = RealTime(SimulatedCluster(spec or plain_cluster()), speed=speed)
-        service = Service(real_time, limits or Limits(shutdown_timeout_s=2), law or AnswerLaw(median_tokens=20), seed=1)
-        server = Server(service, App(service), said.append)
+        options = Options(
+            cluster_file=Path("plain.toml"),
+            speed=speed,
+            answer_tokens=answer_tokens,
+            log=log,
+            log_text=log_text,
+            limits=limits or Limits(shutdown_timeout_s=2),
+        )
+        server, service = build(options, SimulatedCluster(spec or plain_cluster()), gateway or GatewaySpec(), ADMIN_TOKEN, said.append)
         port = await server.start("127.0.0.1", 0)
         stop = asyncio.Event()
-        it = Running(asyncio.get_running_loop(), server, service, port, said)
-        it.stop = lambda: it.call(stop.set)  # type: ignore[attr-defined]
-        started.append(it)
+        started.append(Running(asyncio.get_running_loop(), server, service, port, said, stop))
         ready.set()
         await stop.wait()
         await server.stop()
@@ -105,7 +128,7 @@ def running(
     try:
         yield started[0]
     finally:
-        started[0].stop()  # type: ignore[attr-defined]
+        started[0].stop()
         thread.join(10)
         assert not thread.is_alive()
 

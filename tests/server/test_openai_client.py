@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from loadlab.server.answer_law import AnswerLaw
 from loadlab.wire.tokens import estimate_tokens
 from tests.server.running import Running, plain_cluster, running
 
@@ -94,7 +93,7 @@ def test_an_answer_stops_before_a_stop_sequence(client: openai.OpenAI) -> None:
 
 
 def test_an_answer_ends_by_itself_around_the_median() -> None:
-    with running(speed=500, law=AnswerLaw(median_tokens=40)) as server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="x") as client:
+    with running(speed=500, answer_tokens=40) as server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="x") as client:
         lengths = [client.chat.completions.create(model="m", messages=HELLO).usage.completion_tokens for _ in range(41)]
         assert 25 < sorted(lengths)[20] < 64
         least = client.chat.completions.create(model="m", messages=HELLO, extra_body={"min_tokens": 300})

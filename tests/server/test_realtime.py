@@ -21,8 +21,8 @@ class Listener:
         self.tokens: list[tuple[int, float]] = []
         self.ended = asyncio.Event()
 
-    def on_tokens(self, sequence: Sequence, count: int) -> None:
-        self.tokens.append((count, monotonic()))
+    def on_tokens(self, sequence: Sequence, times_ps: list[int]) -> None:
+        self.tokens.append((len(times_ps), monotonic()))
 
     def on_end(self, sequence: Sequence) -> None:
         self.ended.set()
