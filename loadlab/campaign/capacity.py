@@ -1,4 +1,4 @@
-"""Capacity of a target at an SLO: by a search, at stated rates, or from runs that exist. Every probe is journalled, so that a study resumes."""
+"""Capacity of a target at an SLO: by a search, at stated rates, or from runs that exist. Probes are journalled, so that it resumes."""
 
 from __future__ import annotations
 

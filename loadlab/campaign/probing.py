@@ -130,9 +130,11 @@ def level_of_table(table: RequestTable, slos: Slos, rate_per_s: float) -> Level:
     spent_s = table.finished_s - table.scheduled_s
     seen = ~np.isnan(spent_s)
     cut = warm_up_length(spent_s[seen]) or 0
-    kept = table.rows(np.arange(len(table)) >= (np.flatnonzero(seen)[cut] if cut else 0))
+    warm_up = int(np.flatnonzero(seen)[cut]) if cut else 0
+    kept = table.rows(np.arange(len(table)) >= warm_up)
     bad = ~attained(kept, slos)
-    level = level_of(rate_per_s, bad, kept.finished_s - kept.scheduled_s, is_overloaded=signs is not None and signs.is_overloaded)
+    is_overloaded = signs is not None and signs.is_overloaded
+    level = level_of(rate_per_s, bad, kept.finished_s - kept.scheduled_s, is_overloaded=is_overloaded, warm_up=warm_up)
     first, whole = ttft_s(kept), e2e_s(kept)
     seconds = duration_s(table)
     return replace(

@@ -28,6 +28,7 @@ class Level:
     bad: int
     tau: float
     is_overloaded: bool = False
+    warm_up: int = 0  # requests before these that were left out
     digest: str = ""
     run: str | None = None
     served_per_s: float | None = None  # good and bad alike, over the run
@@ -65,7 +66,7 @@ class Level:
         return total / self.tau
 
 
-def level_of(rate_per_s: float, bad: BoolArray, stand_in: FloatArray, *, is_overloaded: bool = False, digest: str = "") -> Level:
+def level_of(rate_per_s: float, bad: BoolArray, stand_in: FloatArray, *, is_overloaded: bool = False, warm_up: int = 0) -> Level:
     """The level that rows in due order show. `stand_in`: a latency of the same requests, whose dependence counts where few were bad.
 
     float64[n]; what has no latency counts as the slowest.
@@ -74,4 +75,4 @@ def level_of(rate_per_s: float, bad: BoolArray, stand_in: FloatArray, *, is_over
         known = stand_in[~np.isnan(stand_in)]
         stand_in = np.where(np.isnan(stand_in), known.max(initial=0.0) + 1.0, stand_in)
     tau = share_estimate(bad, stand_in).tau or 1.0
-    return Level(rate_per_s=rate_per_s, n=len(bad), bad=int(np.count_nonzero(bad)), tau=tau, is_overloaded=is_overloaded, digest=digest)
+    return Level(rate_per_s=rate_per_s, n=len(bad), bad=int(np.count_nonzero(bad)), tau=tau, is_overloaded=is_overloaded, warm_up=warm_up)

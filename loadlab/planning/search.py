@@ -19,7 +19,8 @@ from loadlab.planning.levels import SPRT_BOUND, Level
 BRACKET_STEP = 1.6
 MAX_BRACKETING = 14  # 1.6^14 is 720 either way
 NARROW_TO = 1.12  # the bracket's ends, as a ratio, before the certificate is tried: nearer ones cost more than they tell
-LOOKS = (500, 1000, 2000, 4000)  # requests after which a probe may end
+LOOKS = (500, 1000, 2000, 4000)  # requests after which a probe may end ..
+LEAST_TO_HOLD = 1000  # .. by holding: a target that starts empty looks better than it is for its first few hundred
 CERTIFICATE_LOOKS = (4000, 8000, 12000)
 CERTIFICATE_CONFIDENCE = 0.95
 MAX_CERTIFICATES = 6
@@ -144,7 +145,7 @@ def judge(level: Level, budget: float) -> Finding | None:
     ratio = level.log_likelihood_ratio(budget)
     if ratio >= SPRT_BOUND:
         return Finding.FAILS
-    return Finding.HOLDS if ratio <= -SPRT_BOUND else None
+    return Finding.HOLDS if ratio <= -SPRT_BOUND and level.n + level.warm_up >= LEAST_TO_HOLD else None
 
 
 def _bracket(first: float, lowest: float, highest: float, log: _Log) -> Generator[Ask, Level, tuple[float, float] | SearchResult]:
