@@ -14,7 +14,7 @@ from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.capacity_curve import fit_capacity
 from loadlab.planning.levels import Level
-from loadlab.planning.search import Answer, Ask, Finding, Probe, SearchResult, judge, search
+from loadlab.planning.search import Answer, Ask, Finding, Probe, SearchResult, judge, not_monotone, search
 from loadlab.record.atomic_file import cannot_write
 from loadlab.record.run_dir import RunDir
 from loadlab.report.summary import load_table
@@ -92,7 +92,10 @@ def from_levels(levels: Sequence[Level], budget: float) -> SearchResult:
     curve = fit_capacity(levels, budget)
     proven = [level for level in curve.levels if not level.is_overloaded and level.upper_bound(0.95) <= budget]
     certificate = proven[-1] if proven else None
-    if curve.rate_per_s is not None:
+    odd = not_monotone(levels, budget)
+    if odd is not None:
+        answer, certificate = Answer.NOT_MONOTONE, None
+    elif curve.rate_per_s is not None:
         answer = Answer.CERTIFIED if certificate else Answer.NOT_CERTIFIED
     elif all(level.bad == level.n for level in levels):
         answer = Answer.TARGET_FAILED
@@ -106,7 +109,13 @@ def from_levels(levels: Sequence[Level], budget: float) -> SearchResult:
         certificate=certificate,
         curve=curve,
         probes=probes,
-        note=curve.note or ("" if certificate else "no level is proven to hold: more requests a level would"),
+        note=_note(odd) or curve.note or ("" if certificate else "no level is proven to hold: more requests a level would"),
+    )
+
+
+def _note(odd: tuple[float, float] | None) -> str:
+    return (
+        "" if odd is None else f"{odd[0]:.4g}/s fails and {odd[1]:.4g}/s holds, beyond chance: attainment does not fall with the rate here"
     )
 
 

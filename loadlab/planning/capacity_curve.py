@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq, isotonic_regression
 
 from loadlab.analysis.table import FloatArray
-from loadlab.planning.levels import Level
+from loadlab.planning.levels import Level, pooled
 
 CONFIDENCE = 0.9  # of the interval: each side 5 %
 _LEAST = 0.25  # of a bad request: a level without any lies at a finite log
@@ -45,7 +46,8 @@ def fit_capacity(levels: Sequence[Level], budget: float, confidence: float = CON
     """
     if not levels:
         raise ValueError("no levels: nothing was measured")
-    ordered = tuple(sorted(levels, key=lambda level: level.rate_per_s))
+    by_rate = sorted(levels, key=lambda level: level.rate_per_s)
+    ordered = _steadied([pooled(list(same)) for _, same in groupby(by_rate, key=lambda level: level.rate_per_s)])
     side = (1 + confidence) / 2
     rates = np.array([level.rate_per_s for level in ordered])
     weights = np.array([level.n_effective for level in ordered])
@@ -63,6 +65,19 @@ def fit_capacity(levels: Sequence[Level], budget: float, confidence: float = CON
         high_per_s=_root(rates, low, budget),
         note=_note(rates, point, budget),
     )
+
+
+def _steadied(ordered: Sequence[Level]) -> tuple[Level, ...]:
+    """Levels whose tau is at least what the others say: dependence grows with the rate, but a run may see no burst by chance."""
+    if len(ordered) < 2:
+        return tuple(ordered)
+    fitted = np.exp(isotonic_regression(np.log([level.tau for level in ordered]), weights=[level.n for level in ordered]).x)
+    return tuple(replace(level, tau=max(level.tau, float(tau))) for level, tau in zip(ordered, fitted, strict=True))
+
+
+def rate_at(curve: CapacityCurve, share: float) -> float | None:
+    """The highest rate at which the fitted bad share is `share`; None if the levels do not bracket it."""
+    return _root(curve.rates_per_s, curve.fitted, share)
 
 
 def _share(level: Level) -> float:

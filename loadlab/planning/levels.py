@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -64,6 +65,15 @@ class Level:
         good, bad = SPRT_GOOD * budget, min(SPRT_BAD * budget, (1 + budget) / 2)
         total = self.bad * math.log(bad / good) + (self.n - self.bad) * math.log((1 - bad) / (1 - good))
         return total / self.tau
+
+
+def pooled(levels: Sequence[Level]) -> Level:
+    """The first level with the requests of the others counted as its own; tau so that their effective requests add up."""
+    if len(levels) == 1:
+        return levels[0]
+    n = sum(level.n for level in levels)
+    bad, n_effective = sum(level.bad for level in levels), sum(level.n_effective for level in levels)
+    return replace(levels[0], n=n, bad=bad, tau=n / n_effective, is_overloaded=any(level.is_overloaded for level in levels))
 
 
 def level_of(rate_per_s: float, bad: BoolArray, stand_in: FloatArray, *, is_overloaded: bool = False, warm_up: int = 0) -> Level:

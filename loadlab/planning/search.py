@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
+from itertools import takewhile
 from typing import TypeAlias
 
 import numpy as np
 
-from loadlab.planning.capacity_curve import CapacityCurve, fit_capacity
-from loadlab.planning.levels import SPRT_BOUND, Level
+from loadlab.planning.capacity_curve import CapacityCurve, fit_capacity, rate_at
+from loadlab.planning.levels import SPRT_BOUND, Level, pooled
 
 BRACKET_STEP = 1.6
 MAX_BRACKETING = 14  # 1.6^14 is 720 either way
-NARROW_TO = 1.12  # the bracket's ends, as a ratio, before the certificate is tried: nearer ones cost more than they tell
-LOOKS = (500, 1000, 2000, 4000)  # requests after which a probe may end ..
+NARROW_TO = 1.27  # the bracket's ends, as a ratio, before the certificate is tried: nearer ones cost more than they tell
+LOOKS = (500, 1000, 2000)  # requests after which a probe may end ..
 LEAST_TO_HOLD = 1000  # .. by holding: a target that starts empty looks better than it is for its first few hundred
-CERTIFICATE_LOOKS = (4000, 8000, 12000)
+CERTIFICATE_LOOKS = (10_000, 20_000)
 CERTIFICATE_CONFIDENCE = 0.95
+LOOK_CONFIDENCE = (0.97, 0.98)  # at each look; together they err in 5 % at most
 MAX_CERTIFICATES = 6
-_LEAST_STEP_DOWN, _MOST_STEP_DOWN = 0.02, 0.25
+HOPE = 0.7  # a certificate goes on where it would come to hold if the rest of its requests were bad 0.7 times as often
+_STEP_DOWN = (0.02, 0.15)  # after a certificate that failed: at least, at most
 
 
 class Finding(Enum):
@@ -85,6 +89,19 @@ class SearchResult:
         return sum(probe.level.n for probe in self.probes)
 
 
+def not_monotone(levels: Sequence[Level], budget: float) -> tuple[float, float] | None:
+    """(lower rate that fails, higher rate that holds), both at 99 % confidence and stable; None where no such pair was seen."""
+    stable = [level for level in levels if not level.is_overloaded]
+    fails = [level.rate_per_s for level in stable if level.lower_bound(0.99) > budget]
+    holds = [level.rate_per_s for level in stable if level.upper_bound(0.99) <= budget]
+    return (min(fails), max(holds)) if fails and holds and min(fails) < max(holds) else None
+
+
+def not_monotone_text(pair: tuple[float, float]) -> str:
+    """What `not_monotone` found, in words."""
+    return f"{pair[0]:.4g}/s fails and {pair[1]:.4g}/s holds, beyond chance: attainment does not fall with the rate here"
+
+
 Search: TypeAlias = Generator[Ask, Level, SearchResult]
 
 
@@ -100,6 +117,10 @@ class _Log:
 
     def result(self, answer: Answer, note: str, certificate: Level | None = None) -> SearchResult:
         levels = [probe.level for probe in self.probes]
+        odd = not_monotone(levels, self.budget)
+        if odd is not None:
+            answer, certificate = Answer.NOT_MONOTONE, None
+            note = not_monotone_text(odd)
         return SearchResult(
             answer=answer,
             budget=self.budget,
@@ -124,8 +145,6 @@ def search(first_per_s: float, budget: float, *, lowest_per_s: float = 0.0, high
     if isinstance(bracket, SearchResult):
         return bracket
     low, high = yield from _narrow(*bracket, log)
-    if low >= high:
-        return log.result(Answer.NOT_MONOTONE, f"{low:.4g}/s held and {high:.4g}/s failed: attainment does not fall with the rate here")
     return (yield from _certify(low, high, log))
 
 
@@ -186,41 +205,57 @@ def _narrow(low: float, high: float, log: _Log) -> Generator[Ask, Level, tuple[f
 def _certify(low: float, high: float, log: _Log) -> Search:
     """Tries rates from the point downwards until one is proven: the upper bound of its bad share, on n / tau, is within the budget."""
     budget = log.budget
-    rate = _first_candidate(low, high, log)
     for _ in range(MAX_CERTIFICATES):
-        level = yield Ask(rate_per_s=rate, looks=CERTIFICATE_LOOKS, judge=lambda level: judge_certificate(level, budget))
-        finding = judge_certificate(level, budget) or Finding.UNDECIDED
+        rate = _candidate(low, high, log)
+        higher = _stable_above(rate, log)
+        least_tau = max((p.level.tau for p in log.probes if p.level.rate_per_s <= rate and not p.level.is_overloaded), default=1.0)
+        verdict = partial(judge_certificate, budget=budget, higher=higher, least_tau=least_tau)
+        level = yield Ask(rate_per_s=rate, looks=CERTIFICATE_LOOKS, judge=verdict)
+        finding = verdict(level) or Finding.UNDECIDED
         log.probes.append(Probe(level=level, finding=finding, is_certificate=True))
         if finding is Finding.HOLDS:
             return log.result(Answer.CERTIFIED, _why_lower(log, rate), level)
-        rate *= 1 - _step_down(level, log)
     tried = [probe.level.rate_per_s for probe in log.probes if probe.is_certificate]
     span = f"{len(tried)} rates from {max(tried):.4g} down to {min(tried):.4g}/s"
     return log.result(Answer.NOT_CERTIFIED, f"inconclusive: {span}, none proven with {CERTIFICATE_LOOKS[-1]:,} requests")
 
 
-def judge_certificate(level: Level, budget: float) -> Finding | None:
+def judge_certificate(level: Level, budget: float, higher: Sequence[Level] = (), least_tau: float = 1.0) -> Finding | None:
     """HOLDS where the bound is within the budget, FAILS where it cannot come to be so with the requests there are; None: go on.
 
-    Looking up to three times at 95 % would be wrong more often than 5 %, so that each look asks for a third of it (Bonferroni).
+    What ran at higher rates counts too: fewer are bad at this one, so that a bound on the share over all of them holds here.
+    `least_tau`: the dependence seen at lower rates; a run that saw no burst by chance shows less.
     """
     if level.is_overloaded:
         return Finding.FAILS
-    confidence = 1 - (1 - CERTIFICATE_CONFIDENCE) / len(CERTIFICATE_LOOKS)
-    if level.upper_bound(confidence) <= budget:
+    level, *higher = (replace(one, tau=max(one.tau, least_tau)) for one in (level, *higher))
+    sent = level.n + level.warm_up
+    look = next((i for i, look in enumerate(CERTIFICATE_LOOKS) if sent <= look), len(CERTIFICATE_LOOKS) - 1)
+    if min(pooled([level, *higher[:k]]).upper_bound(LOOK_CONFIDENCE[look]) for k in range(len(higher) + 1)) <= budget:
         return Finding.HOLDS
-    rest = CERTIFICATE_LOOKS[-1] - level.n
-    hoped = Level(rate_per_s=level.rate_per_s, n=level.n + rest, bad=level.bad + round(0.5 * level.bad_share * rest), tau=level.tau)
-    return None if rest > 0 and hoped.upper_bound(confidence) <= budget else Finding.FAILS
+    rest = CERTIFICATE_LOOKS[-1] - sent
+    hoped = replace(level, n=level.n + rest, bad=level.bad + round(HOPE * level.bad_share * rest))
+    return None if rest > 0 and hoped.upper_bound(LOOK_CONFIDENCE[-1]) <= budget else Finding.FAILS
 
 
-def _first_candidate(low: float, high: float, log: _Log) -> float:
-    """Somewhat below the fitted point: where the bad share is low enough for the bound to be reached in one run."""
-    curve = fit_capacity([probe.level for probe in log.probes], log.budget)
-    point = curve.rate_per_s or low
-    tau = _tau_near(point, [probe.level for probe in log.probes])
-    wanted = _provable_share(log.budget, CERTIFICATE_LOOKS[-1] / tau)
-    return float(np.clip(point * (wanted / log.budget) ** (1 / _steepness(log)), low / 1.1, high))
+def _stable_above(rate: float, log: _Log) -> tuple[Level, ...]:
+    """Certificates that failed at higher rates, nearest first, as far as they were stable. What chose the rate is not counted again."""
+    above = sorted((p.level for p in log.probes if p.is_certificate and p.level.rate_per_s > rate), key=lambda level: level.rate_per_s)
+    return tuple(takewhile(lambda level: not level.is_overloaded, above))
+
+
+def _candidate(low: float, high: float, log: _Log) -> float:
+    """Where the fitted bad share is low enough for the bound to be reached in one run; below every rate that failed to be certified."""
+    levels = [probe.level for probe in log.probes]
+    curve = fit_capacity(levels, log.budget)
+    tau = _tau_near(curve.rate_per_s or low, levels)
+    wanted = provable_share(log.budget, CERTIFICATE_LOOKS[-1] / tau)
+    rate = rate_at(curve, wanted) or curve.rate_per_s or low
+    failed = [probe.level.rate_per_s for probe in log.probes if probe.is_certificate]
+    if failed:
+        least, most = _STEP_DOWN
+        return float(np.clip(rate, min(failed) * (1 - most), min(failed) * (1 - least)))
+    return float(np.clip(rate, low / 1.25, high))
 
 
 def _tau_near(rate: float, levels: Sequence[Level]) -> float:
@@ -229,30 +264,13 @@ def _tau_near(rate: float, levels: Sequence[Level]) -> float:
     return min(stable, key=lambda level: abs(math.log(level.rate_per_s / rate))).tau
 
 
-def _provable_share(budget: float, n_effective: float) -> float:
-    """The bad share whose upper bound on so many effective requests is the budget; a twentieth of the budget at the least."""
-    for share in np.linspace(0.9, 0.05, 18) * budget:
-        level = Level(rate_per_s=1.0, n=max(1, round(n_effective)), bad=round(share * n_effective), tau=1.0)
-        if level.upper_bound(CERTIFICATE_CONFIDENCE) <= budget:
+def provable_share(budget: float, n_effective: float) -> float:
+    """The highest bad share whose upper bound on so many effective requests is within the budget; a twentieth of it at the least."""
+    for share in np.linspace(0.95, 0.05, 19) * budget:
+        level = Level(rate_per_s=1.0, n=max(1, round(n_effective)), bad=math.ceil(share * n_effective), tau=1.0)
+        if level.upper_bound(LOOK_CONFIDENCE[-1]) <= budget:
             return float(share)
     return 0.05 * budget
-
-
-def _steepness(log: _Log) -> float:
-    """d log(bad share) / d log(rate) near the budget, from the levels on both sides of it; at least 3, at most 60."""
-    levels = sorted((p.level for p in log.probes if not p.level.is_overloaded and p.level.bad), key=lambda level: level.rate_per_s)
-    near = sorted(levels, key=lambda level: abs(math.log(level.bad_share / log.budget)))[:3]
-    if len(near) < 2:
-        return 20.0
-    rates, shares = np.log([level.rate_per_s for level in near]), np.log([level.bad_share for level in near])
-    spread = float(np.ptp(rates))
-    return 20.0 if spread < 1e-3 else float(np.clip(np.polyfit(rates, shares, 1)[0], 3.0, 60.0))
-
-
-def _step_down(level: Level, log: _Log) -> float:
-    """How much lower to try next, as a share: what the excess of the bound over the budget asks for at the curve's steepness."""
-    excess = 1.0 if level.is_overloaded else level.upper_bound(CERTIFICATE_CONFIDENCE)
-    return float(np.clip(1 - (log.budget / excess) ** (1 / _steepness(log)), _LEAST_STEP_DOWN, _MOST_STEP_DOWN))
 
 
 def _why_lower(log: _Log, certified: float) -> str:
