@@ -63,6 +63,7 @@ def group(rows: pd.DataFrame) -> list[Steps]:
             tensor_parallel=int(tp),
             link=find(gpus(), gpu_row, what="gpu").link,
             host_s=0.0,
+            host_per_sequence_s=0.0,
         )
         groups.append(Steps(rows=part, part=shard(hardware), is_decode=phase == "decode"))
     return groups

@@ -8,6 +8,8 @@ from loadlab.analysis.intervals import Estimate
 from loadlab.analysis.table import NO_NAME, BoolArray, RequestTable
 from loadlab.slo import Slo, Slos
 
+HOURS_OF_BUDGET = 30 * 24
+PAGE_AT, TICKET_AT = 6.0, 1.0  # burn rates of the workbook's slower page (6 h) and of its ticket (3 days); the fast page is at 14.4 (1 h)
 SLACK_S = 1e-9  # times are differences of float64: 2.6 - 2.0 is more than 0.6
 
 
@@ -56,3 +58,22 @@ def burn_rate(attainment: Estimate, target: float) -> Estimate:
         n_effective=attainment.n_effective,
         note=attainment.note,
     )
+
+
+def hours_left(burn: Estimate) -> Estimate:
+    """Hours until a 30-day error budget is gone if this goes on; None, without end, at a burn of 0."""
+
+    def hours(rate: float | None) -> float | None:
+        return HOURS_OF_BUDGET / rate if rate else None
+
+    note = burn.note or ("never: nothing was bad" if burn.value == 0 else "")
+    return Estimate(
+        value=hours(burn.value), low=hours(burn.high), high=hours(burn.low), n=burn.n, tau=burn.tau, n_effective=burn.n_effective, note=note
+    )
+
+
+def alert_of(burn: Estimate) -> str | None:
+    """What a burn that lasts would set off by the Site Reliability Workbook (chapter 5): "page", "ticket" or None."""
+    if burn.value is None or burn.value < TICKET_AT:
+        return None
+    return "page" if burn.value >= PAGE_AT else "ticket"

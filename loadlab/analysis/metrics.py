@@ -15,6 +15,7 @@ from loadlab.analysis.totals import FAILED
 from loadlab.record.request import Outcome
 from loadlab.slo import BURN, LATENCIES, Metric, Slos, Unit
 
+_NO_TIME = "no request has a time"
 _SERIES = {"ttft": ttft_s, "tpot": tpot_s, "e2e": e2e_s, "dispatch_lag": dispatch_lag_s}
 
 
@@ -103,8 +104,6 @@ def _share(metric: Metric, rows: RequestTable, slos: Slos | None) -> Estimate:
 
 
 def _rate(metric: Metric, rows: RequestTable, slos: Slos | None, over_s: float | None) -> Estimate:
-    if not over_s:
-        return Estimate(value=None, n=len(rows), note="nothing has a time")
     if metric.name == "requests_per_s":
         return rate_of(success_estimate(rows), over_s)
     if metric.name == "goodput":
@@ -113,12 +112,14 @@ def _rate(metric: Metric, rows: RequestTable, slos: Slos | None, over_s: float |
     return token_rate(rows, metric.name, over_s)
 
 
-def rate_of(share: Estimate, over_s: float) -> Estimate:
+def rate_of(share: Estimate, over_s: float | None) -> Estimate:
     """A share of n planned requests as requests a second; the duration is taken as it was."""
-    return share.scaled(share.n / over_s)
+    return share.scaled(share.n / over_s) if over_s else Estimate(value=None, n=share.n, note=_NO_TIME)
 
 
-def token_rate(rows: RequestTable, name: str, over_s: float) -> Estimate:
+def token_rate(rows: RequestTable, name: str, over_s: float | None) -> Estimate:
     """Tokens of OK requests a second: the mean over all planned ones, times planned / duration. Rows in due order."""
+    if not over_s:
+        return Estimate(value=None, n=len(rows), note=_NO_TIME)
     tokens = rows.output_tokens if name == "output_tokens_per_s" else np.nan_to_num(rows.image_tokens) + rows.prompt_tokens
     return mean_estimate(np.where(rows.ok, np.nan_to_num(tokens), 0.0)).scaled(len(rows) / over_s)

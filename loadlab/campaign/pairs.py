@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from loadlab.campaign.target import Target, Watch
 from loadlab.campaign.trial import Trial, prepare, record
 from loadlab.engines.base import Progress
 from loadlab.errors import InputError
@@ -32,7 +33,7 @@ class PairedRuns:
     candidate: tuple[RunDir, ...]
 
 
-def prepare_pairs(scenario: Scenario, base: Path | None, candidate: Path, seeds: Sequence[int]) -> list[tuple[str, int, Trial]]:
+def prepare_pairs(scenario: Scenario, base: Target | None, candidate: Target, seeds: Sequence[int]) -> list[tuple[str, int, Trial]]:
     """Every run in the order in which it shall be made: (side, number of the pair from 1, trial). Touches nothing.
 
     `base` None: only candidates, for a baseline that was saved. Raises InputError as `prepare` does.
@@ -52,17 +53,19 @@ def pair_seeds(seed: int, pairs: int) -> list[int]:
     return [seed + k for k in range(pairs)]
 
 
-def record_pairs(trials: Sequence[tuple[str, int, Trial]], out: Path, host: HostFacts, progress: Progress) -> PairedRuns:
+def record_pairs(
+    trials: Sequence[tuple[str, int, Trial]], out: Path, host: HostFacts, progress: Progress, watch: Watch | None = None
+) -> PairedRuns:
     """Runs the trials one after another into `out`/base/1, `out`/candidate/1 .. `out` must not exist or be empty.
 
-    On KeyboardInterrupt the run under way is finalised as aborted, and it is re-raised; whole pairs before it can be compared.
+    Where a run ends early it is finalised as `record` does, and that is re-raised; whole pairs before it can be compared.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise InputError("exists and is not empty; choose another --out", source=str(out))
     planned, done = sum(len(trial.plan) for _, _, trial in trials), 0
     runs: dict[str, list[RunDir]] = {side: [] for side in SIDES}
     for side, number, trial in trials:
-        runs[side].append(record(trial, out / side / str(number), host, _shifted(progress, done, planned)))
+        runs[side].append(record(trial, out / side / str(number), host, _shifted(progress, done, planned), watch=watch))
         done += len(trial.plan)
     return PairedRuns(base=tuple(runs[BASE]), candidate=tuple(runs[CANDIDATE]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from loadlab.catalog.specs import gpus, models, shipped_names
+from loadlab.catalog.specs import engines, gpus, models, shipped_names
 
 # What a checkpoint's name has at its end that does not change the model's shape.
 _ENDINGS = frozenset({
@@ -25,6 +25,12 @@ def gpu_name(name: str) -> str | None:
     """The catalogue's name of that GPU, or None."""
     plain = _plain(name)
     return _first_match([plain], gpus()) or _first_match([_plain(_GPU_ALIASES.get(plain, ""))], gpus())
+
+
+def engine_name(name: str) -> str | None:
+    """The catalogue's name of that serving engine, or None: "NIM (trtllm)" is trtllm."""
+    plain = _plain(name).replace("tensorrt-llm", "trtllm")
+    return next((engine for engine in engines() if engine in plain), None)
 
 
 def model_name(name: str) -> str | None:

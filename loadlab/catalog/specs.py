@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from loadlab.catalog.engine_spec import EngineSpec as EngineSpec
 from loadlab.catalog.kernel_spec import Calibration as Calibration
 from loadlab.catalog.kernel_spec import GpuSpec as GpuSpec
 from loadlab.catalog.kernel_spec import KernelSpec as KernelSpec
@@ -40,6 +41,12 @@ def gpus() -> dict[str, GpuSpec]:
 def kernels() -> dict[str, KernelSpec]:
     """Kernel constants by the name that a GPU calls them by."""
     return _rows(KernelSpec, HERE / "kernels.toml")
+
+
+@cache
+def engines() -> dict[str, EngineSpec]:
+    """Serving engines by name."""
+    return _rows(EngineSpec, HERE / "engines.toml")
 
 
 @cache
@@ -96,6 +103,23 @@ def add_models(folder: Path) -> tuple[str, ...]:
     return tuple(added)
 
 
+@cache
 def shipped_names() -> tuple[frozenset[str], frozenset[str]]:
     """Names of the GPUs and models that come with loadlab, whatever was added since."""
     return frozenset(read_toml(HERE / "gpus.toml")), frozenset(read_toml(HERE / "models.toml"))
+
+
+AddedRows = tuple[dict[str, GpuSpec], dict[str, ModelSpec]]
+
+
+def added_rows() -> AddedRows:
+    """What a person added, to be handed to other processes."""
+    shipped_gpus, shipped_models = shipped_names()
+    own_gpus = {name: row for name, row in gpus().items() if name not in shipped_gpus}
+    return own_gpus, {name: row for name, row in models().items() if name not in shipped_models}
+
+
+def put_rows(added: AddedRows) -> None:
+    """Adds the rows that another process had."""
+    gpus().update(added[0])
+    models().update(added[1])

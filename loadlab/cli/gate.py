@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loadlab.errors import ExitCode, InputError, RunInterruptedError
+from loadlab.cli import http_flags, slo_flags
+from loadlab.cli.http_flags import HttpFlags
+from loadlab.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from loadlab.analysis.gating import Margin
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 EPILOG = """Examples:
 
-  loadlab gate runs/candidate --baseline runs/base --margin ttft.p99=5% --junit gate.xml
+  loadlab gate runs/candidate --threshold 'ttft.p95 < 800ms' --threshold 'success_rate >= 99%'
+
+  loadlab gate runs/candidate --baseline runs/base --margin ttft.p90=5% --junit gate.xml
 
   loadlab gate --scenario scenarios/smoke.toml --target sim:new.toml --baseline-target sim:old.toml --pairs 5 --margin ttft.p99=5%
 """
@@ -44,7 +48,7 @@ def gate(
         typer.Option(help="What it is compared with: a run, a folder of runs, or a file of `loadlab baseline save`.", show_default=False),
     ] = None,
     scenario: Annotated[Path | None, typer.Option(help="Run pairs of this scenario now, and judge them.", show_default=False)] = None,
-    target: Annotated[str | None, typer.Option(help="The candidate: sim:CLUSTER.toml.", show_default=False)] = None,
+    target: Annotated[str | None, typer.Option(help="The candidate: sim:CLUSTER.toml, or http://HOST:PORT.", show_default=False)] = None,
     baseline_target: Annotated[str | None, typer.Option(help="The base of the pairs.", show_default=False)] = None,
     pairs: Annotated[
         int | None,
@@ -57,6 +61,7 @@ def gate(
             show_default=False,
         ),
     ] = None,
+    threshold: slo_flags.ThresholdTexts = None,
     self_test: Annotated[bool, typer.Option("--self-test", help="Run the target against itself: how much do runs vary here?")] = False,
     inconclusive: Annotated[Inconclusive, typer.Option(help="What becomes of a build where nothing was shown.")] = Inconclusive.FAIL,
     seed: Annotated[
@@ -65,6 +70,18 @@ def gate(
     out: Annotated[
         Path | None, typer.Option(help="Where pairs are recorded. Default: a new folder under runs/.", show_default=False)
     ] = None,
+    model: http_flags.Model = None,
+    baseline_model: Annotated[
+        list[str] | None, typer.Option(help="HTTP: the model of the base, where it is another.", metavar="NAME", show_default=False)
+    ] = None,
+    api_key_env: http_flags.ApiKeyEnv = None,
+    api_key_file: http_flags.ApiKeyFile = None,
+    max_in_flight: http_flags.MaxInFlight = None,
+    timeout: http_flags.Timeout = "10min",
+    idle_timeout: http_flags.IdleTimeout = "60s",
+    insecure: http_flags.Insecure = False,
+    preflight: http_flags.Preflight = True,
+    yes: http_flags.Yes = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.", show_default=False)] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown, as for the summary of a CI job.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result on stdout as JSON; text goes to stderr.")] = False,
@@ -73,18 +90,24 @@ def gate(
     """Judge a candidate: regressed, passed, or inconclusive, with how many more pairs would tell.
 
     Give runs and a --baseline, or a --scenario and two targets: then pairs of runs are made, base and candidate in turn, both of a pair
-    with the same plan. Without --margin, p50 of TTFT, TPOT and end to end may be 5 % worse, and p99 10 %.
+    with the same plan. Runs without a baseline are held to thresholds, those of their scenario and of --threshold.
+
+    Without --margin, p50 of TTFT, TPOT and end to end may be 5 % worse, and p90 10 %.
 
     Exit codes: 0 passed, 99 regressed or inconclusive, 97 a run is incomplete, 98 a run is no valid measurement, 2 bad input.
     """
     from loadlab.campaign.gate import GateRules
     from loadlab.campaign.trial import host_facts
+    from loadlab.cli.gate_pairs import Sides, gate_pairs
     from loadlab.cli.screen import Screen
 
     screen, host = Screen(is_quiet=quiet, is_stdout_taken=as_json), host_facts(sys.argv)
     fewest = (5 if scenario else 2) if pairs is None else pairs
     rules = GateRules(
-        margins=_read_margins(margin or []), fewest_pairs=fewest, passes_inconclusive=self_test or inconclusive is Inconclusive.PASS
+        margins=_read_margins(margin or []),
+        fewest_pairs=fewest,
+        thresholds=_read_thresholds(threshold or []),
+        passes_inconclusive=self_test or inconclusive is Inconclusive.PASS,
     )
     if scenario is None:
         _refuse(
@@ -93,20 +116,15 @@ def gate(
         report = _gate_runs(candidate, baseline, rules, host)
     else:
         _refuse({"CANDIDATE": candidate}, "cannot be given beside --scenario, which runs it now")
-        sides = _Sides(target=target, base=target if self_test else baseline_target, file=baseline)
-        report = _gate_pairs(scenario, sides, seed, fewest, out, rules, host, screen)
+        http = HttpFlags(
+            model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=None,
+            timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, yes=yes,
+        )  # fmt: skip
+        sides = Sides(target=target, base=target if self_test else baseline_target, base_model=baseline_model, file=baseline, http=http)
+        report = gate_pairs(scenario, sides, pair_range=(seed, fewest), out=out, rules=rules, host=host, screen=screen)
     if self_test:
         report = _with_noise(report, screen)
     _finish(report, screen, junit, markdown, as_json=as_json)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sides:
-    """What the flags say of both sides."""
-
-    target: str | None
-    base: str | None
-    file: Path | None
 
 
 def _refuse(flags: Mapping[str, object], why: str) -> None:
@@ -124,64 +142,29 @@ def _read_margins(texts: list[str]) -> tuple[Margin, ...]:
         raise InputError(f"= {error}", key="--margin") from None
 
 
+def _read_thresholds(texts: list[str]) -> tuple[str, ...]:
+    """Checked before anything runs."""
+    from loadlab.slo import parse_threshold
+
+    try:
+        return tuple(str(parse_threshold(text)) for text in dict.fromkeys(texts))
+    except ValueError as error:
+        raise InputError(f"= {error}", key="--threshold") from None
+
+
 def _gate_runs(candidate: Path | None, baseline: Path | None, rules: GateRules, host: HostFacts) -> GateReport:
-    from loadlab.campaign.gate import gate_against_baseline, gate_against_runs
+    from loadlab.campaign.gate import gate_against_baseline, gate_against_runs, gate_by_thresholds
     from loadlab.campaign.sides import load_side
 
     if candidate is None:
         raise InputError("is missing: name the runs of a candidate, or pass --scenario to make pairs now", key="CANDIDATE")
     if baseline is None:
-        raise InputError("is missing: a run, a folder of runs, or a file of `loadlab baseline save`", key="--baseline")
+        if rules.margins:
+            raise InputError("needs --baseline: a run, a folder of runs, or a file of `loadlab baseline save`", key="--margin")
+        return gate_by_thresholds(load_side(candidate), rules, host)
     if baseline.is_file():
         return gate_against_baseline(baseline, load_side(candidate), rules, host)
     return gate_against_runs(load_side(baseline), load_side(candidate), rules, host)
-
-
-def _gate_pairs(
-    file: Path,
-    sides: _Sides,
-    seed: int,
-    pairs: int,
-    out: Path | None,
-    rules: GateRules,
-    host: HostFacts,
-    screen: Screen,
-) -> GateReport:
-    """Makes the runs, then judges them."""
-    from loadlab.campaign.baselines import check_baseline_plans, load_baseline
-    from loadlab.campaign.gate import gate_against_baseline, gate_against_runs
-    from loadlab.campaign.pairs import pair_seeds, prepare_pairs, record_pairs
-    from loadlab.campaign.trial import default_out
-    from loadlab.scenario.files import load_scenario
-
-    if (sides.base is None) == (sides.file is None):
-        raise InputError("give one of --baseline-target (run pairs now), --baseline FILE (saved before) and --self-test", key="--scenario")
-    scenario, where = load_scenario(file), out or default_out(f"gate-{file.stem}")
-    baseline = None if sides.file is None else load_baseline(sides.file)
-    seeds = pair_seeds(seed, pairs) if baseline is None else [run.seed for run in baseline.runs][:pairs]
-    candidate = _cluster_file(sides.target, "--target")
-    base = None if sides.base is None else _cluster_file(sides.base, "--baseline-target")
-    trials = prepare_pairs(scenario, base, candidate, seeds)
-    if baseline is not None:
-        check_baseline_plans(baseline, [trial for _, _, trial in trials], host, str(sides.file))
-    try:
-        with screen.progress(scenario.name) as progress:
-            runs = record_pairs(trials, where, host, lambda n, planned: progress(scenario.name, n, planned))
-    except KeyboardInterrupt:
-        raise RunInterruptedError(
-            f"whole pairs are kept in {where}; `loadlab gate {where}/candidate --baseline {where}/base` judges them"
-        ) from None
-    screen.say(f"runs: {where}")
-    if sides.file is not None:
-        return gate_against_baseline(sides.file, runs.candidate, rules, host)
-    return gate_against_runs(runs.base, runs.candidate, rules, host)
-
-
-def _cluster_file(target: str | None, flag: str) -> Path:
-    kind, _, path = (target or "").partition(":")
-    if kind != "sim" or not path:
-        raise InputError(f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml", key=flag)
-    return Path(path)
 
 
 def _with_noise(report: GateReport, screen: Screen) -> GateReport:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loadlab.cli import http_flags
+from loadlab.cli import http_flags, slo_flags
 from loadlab.cli.http_flags import HttpFlags
 from loadlab.cli.targets import parse_target
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from loadlab.campaign.target import Target
     from loadlab.cli.screen import Screen
     from loadlab.record.manifest import HostFacts
-    from loadlab.scenario.model import Scenario
+    from loadlab.scenario.model import Campaign, Scenario
 
 EPILOG = """Examples:
 
   loadlab run scenarios/t4-study --seed 1 --out runs/t4
 
   loadlab run scenarios/replay.toml --trace trace.csv --target sim:scenarios/clusters/t4-14b.toml --json
+
+  loadlab run scenarios/smoke.toml --target sim:scenarios/clusters/t4-14b.toml --threshold "ttft.p95 < 3s" --slo ttft=2s
 
   loadlab run scenarios/smoke.toml --target http://127.0.0.1:8000 --model llama-3-8b --abort-on "error_rate > 50% for 30s"
 """
@@ -49,6 +51,9 @@ def run(
     trace: Annotated[Path | None, typer.Option(help="Trace file, for a scenario that replays one.", show_default=False)] = None,
     window_start: Annotated[str | None, typer.Option(help='Begin of the window of the trace, such as "10min".', show_default=False)] = None,
     window: Annotated[str | None, typer.Option(help='Length of the window of the trace, such as "300s".', show_default=False)] = None,
+    threshold: slo_flags.ThresholdTexts = None,
+    slo: slo_flags.SloTexts = None,
+    undecided: slo_flags.UndecidedFlag = slo_flags.Undecided.PASS,
     model: http_flags.Model = None,
     api_key_env: http_flags.ApiKeyEnv = None,
     api_key_file: http_flags.ApiKeyFile = None,
@@ -58,6 +63,7 @@ def run(
     idle_timeout: http_flags.IdleTimeout = "60s",
     insecure: http_flags.Insecure = False,
     preflight: http_flags.Preflight = True,
+    tokenizer: http_flags.Tokenizer = None,
     yes: http_flags.Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
@@ -70,8 +76,8 @@ def run(
 
     Tables go to stdout, progress and errors to stderr.
 
-    Exit codes: 0 every request is accounted for (not: succeeded), 2 bad input, 96 target unreachable, 97 incomplete, 98 the load
-    generator spoilt the measurement, 130 interrupted.
+    Exit codes: 0 every request is accounted for (not: succeeded) and no threshold failed, 2 bad input, 96 target unreachable,
+    97 incomplete, 98 the load generator spoilt the measurement, 99 a threshold failed, 130 interrupted.
     """
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
@@ -85,22 +91,24 @@ def run(
     flags = {"--trace": trace, "--window-start": window_start, "--window": window}
     http = HttpFlags(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
-        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, yes=yes,
+        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
     )  # fmt: skip
     aim = parse_target(target, http, screen, is_campaign=is_campaign(scenario))
     try:
         if is_campaign(scenario):
             _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")
-            summary = _run_campaign(scenario, variant, seed, where, screen, host_facts(sys.argv), aim, yes=yes, resume=resume is not None)
+            campaign = slo_flags.campaign_held_to(_load_campaign(scenario, variant, aim), slo, threshold)
+            summary = _run_campaign(campaign, seed, where, screen, host_facts(sys.argv), aim, yes=yes, resume=resume is not None)
         else:
             _refuse_flags({"--variant": variant, "--resume": resume}, "belongs to a campaign; this is a single scenario")
-            windowed = _load_scenario(scenario, trace, window_start, window)
+            windowed = slo_flags.held_to(_load_scenario(scenario, trace, window_start, window), slo, threshold)
             assert aim is not None, "a single scenario has a target"
             summary = _run_single(windowed, aim, seed, where, screen, host_facts(sys.argv), yes=yes)
     except RunInterruptedError:
         _print_json(where, as_json=as_json)
         raise
     _finish(summary, where, screen, as_json=as_json, write_report=write_report)
+    slo_flags.exit_if_failed(summary, undecided)
 
 
 def _interrupt(*_: object) -> None:
@@ -138,7 +146,7 @@ def _duration(flag: str, text: str | None) -> float | None:
 
 def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen: Screen, host: HostFacts, *, yes: bool) -> dict[str, Any]:
     from loadlab.campaign.results import load_summary
-    from loadlab.campaign.trial import prepare, record
+    from loadlab.campaign.trial import prepare, record, write_summary
     from loadlab.cli.live import live_screen
     from loadlab.engines.locust import RunStoppedError
 
@@ -149,36 +157,33 @@ def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen
         http_flags.confirm(target, [trial.plan], yes=yes)
     try:
         with live_screen(screen, scenario.name, target) as (progress, watch):
-            run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch)
+            run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch, summarise=False)
+        del trial  # a plan of a million requests, and the table of their rows, need not be in memory together
+        return write_summary(run_dir)
     except KeyboardInterrupt:
         raise RunInterruptedError(f"what was recorded is kept in {out}; `loadlab report {out}` shows it") from None
     except RunStoppedError:
         screen.show(load_summary(out))
         raise
-    return run_dir.load_summary()
 
 
-def _run_campaign(
-    path: Path,
-    variant: str | None,
-    seed: int,
-    out: Path,
-    screen: Screen,
-    host: HostFacts,
-    target: Target | None,
-    *,
-    yes: bool,
-    resume: bool,
-) -> dict[str, Any]:
-    from loadlab.campaign.study import prepare_study, run_study
-    from loadlab.cli.live import live_screen
+def _load_campaign(path: Path, variant: str | None, target: Target | None) -> Campaign:
     from loadlab.scenario.files import load_campaign
 
     campaign = load_campaign(path)
-    if variant is not None:
-        if target is not None:
-            raise InputError("names other clusters, and --target URL takes the place of all of them: leave one out", key="--variant")
-        campaign = campaign.variant(variant)
+    if variant is None:
+        return campaign
+    if target is not None:
+        raise InputError("names other clusters, and --target URL takes the place of all of them: leave one out", key="--variant")
+    return campaign.variant(variant)
+
+
+def _run_campaign(
+    campaign: Campaign, seed: int, out: Path, screen: Screen, host: HostFacts, target: Target | None, *, yes: bool, resume: bool
+) -> dict[str, Any]:
+    from loadlab.campaign.study import prepare_study, run_study
+    from loadlab.cli.live import live_screen
+
     study = prepare_study(campaign, seed, target)
     if target is not None and not isinstance(target, Path):
         http_flags.confirm(target, [trial.plan for trial in study.trials.values()], yes=yes)

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from loadlab.schema import read_table
+from loadlab.wire.openai import RequestTable
+from loadlab.wire.template import HttpTemplate
 
 GO, DRAIN, NOW = b"go\n", b"drain\n", b"now\n"
 
 READY = "ready"  # plan taken over, preflight passed: plan_digest, notes (for people)
 REFUSED = "refused"  # the preflight request says that a run makes no sense: reason
-STARTED = "started"  # second 0: wall_s (seconds since the epoch)
+STARTED = "started"  # second 0: wall_s (seconds since the epoch), monotonic_s (CLOCK_MONOTONIC, which both processes share)
 NEWS = "news"  # rows (see ROW), sent, in_flight, at_s
 DONE = "done"  # everything has ended: see ClientFacts
 
@@ -34,6 +39,8 @@ class Job:
     base_path: str
     addresses: tuple[tuple[int, str, int], ...]
     models: Mapping[str, str]  # the scenario's model -> the one to ask for
+    classes: Mapping[str, Mapping[str, Any]]  # by traffic class: see `read_class_table`
+    tokenizer: str | None  # folder of a tokenizer; None: four characters a token
     api_key: str | None = field(repr=False)
     insecure: bool
     max_in_flight: int
@@ -44,3 +51,13 @@ class Job:
     plan_bytes: int
     worker: int = 0
     workers: int = 1
+
+
+Asking: TypeAlias = RequestTable | HttpTemplate
+
+
+def read_class_table(table: Mapping[str, Any]) -> Asking:
+    """How a class asks, from {"http": ..} or {"request": ..}; {} is the usual way."""
+    if "http" in table:
+        return read_table(HttpTemplate, table["http"], "job")
+    return read_table(RequestTable, table.get("request", {}), "job")

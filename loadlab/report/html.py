@@ -11,9 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from loadlab.report.findings import number_text
+from loadlab.report.html_run import numbers_of
 from loadlab.report.text import (
     ABBREVIATIONS,
     BUSY_NOTE,
+    INTERVAL_NOTE,
     METRICS,
     NOT_RUN,
     OTHER_OUTCOMES,
@@ -87,6 +90,7 @@ def _render(summary: Json, sections: Sequence[Section], figures: Mapping[str, st
         heading=heading_text(summary),
         abbreviations=ABBREVIATIONS,
         busy_note=BUSY_NOTE,
+        interval_note=INTERVAL_NOTE,
         causes=cause_lines(summary.get("experiments", ())),
         headline=_headline(summary),
         validity=_VALIDITY.get(summary["status"], ""),
@@ -167,26 +171,17 @@ def _counts(summary: Json) -> dict[str, Any]:
     return cells | {"planned": f"{totals['planned']:,}", "success": success_text(totals), "is_low": is_low(totals), "is_alarm": is_alarm}
 
 
-def _percentile_cells(metric: Json) -> list[str]:
-    return [format_duration(metric[name]["value"]) + ("*" if is_maximum(metric["n"], name) else "") for name in PERCENTILES]
-
-
 def _section(section: Section) -> dict[str, Any]:
     summary = _cleaned(section)
-    metrics = [
-        {"words": words, "n": summary["metrics"][key]["n"], "cells": _percentile_cells(summary["metrics"][key])}
-        for key, words in METRICS.items()
-    ]
     return {
         "summary": summary,
         "anchor": f"e-{summary.get('id', 'run')}",
         "is_run": summary["status"] != NOT_RUN,
         "failures": failures_text(summary["totals"], summary["causes"]),
-        "metrics": metrics,
         "facts": list(_facts(summary)),
         "scenario": list(_flatten(clean_tree(section.scenario))),
         "figures": _markup(section.figures),
-        "has_maximum": _maxima(summary),
+        **(numbers_of(summary) if summary["status"] != NOT_RUN else {}),
     }
 
 
@@ -194,9 +189,9 @@ def _facts(summary: Json) -> Iterator[tuple[str, str]]:
     """What else is known of a run, in words with units."""
     throughput, observed = summary["throughput"], summary["observed"]
     yield "duration", format_duration(throughput["duration_s"])
-    yield "successful requests a second", three_digits(throughput["requests_per_s"]["value"])
-    yield "output tokens a second, of OK requests", three_digits(throughput["output_tokens_per_s"]["value"])
-    yield "prompt tokens a second, of OK requests", three_digits(throughput["prompt_tokens_per_s"]["value"])
+    yield "successful requests a second", number_text(throughput["requests_per_s"])
+    yield "output tokens a second, of OK requests", number_text(throughput["output_tokens_per_s"])
+    yield "prompt tokens a second, of OK requests", number_text(throughput["prompt_tokens_per_s"])
     yield "highest KV cache use", format_share(observed["kv_peak"]["value"])
     yield "GPU busy (any work ran; not utilisation of its compute)", format_share(observed["gpu_busy"]["value"])
     yield "prompt tokens found in the cache", format_share(observed["prefix_hit_rate"]["value"])

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import orjson
 
-from loadlab.analysis.intervals import wilson
-from loadlab.analysis.latency import duration_s, e2e_s, order_statistic, tpot_s, ttft_s
-from loadlab.analysis.table import FloatArray, RequestTable, table_of_chunks
+from loadlab.analysis.latency import duration_s
+from loadlab.analysis.metrics import success_estimate
+from loadlab.analysis.table import RequestTable, table_of_chunks
 from loadlab.analysis.totals import Totals, causes_of, totals_of
 from loadlab.errors import InputError
-from loadlab.record.manifest import Manifest, Status
+from loadlab.record.manifest import MANIFEST_FILE, Manifest, Status
 from loadlab.record.request import Outcome
 from loadlab.record.run_dir import REQUESTS_FILE, RunDir
-from loadlab.report.text import NOT_RUN, PERCENTILES, is_maximum
+from loadlab.report.numbers import (
+    SHARE_NOTE,
+    block,
+    gather,
+    groups_block,
+    judgements,
+    metrics_block,
+    slo_block,
+    steadiness_block,
+    thresholds_block,
+    throughput_block,
+    withheld,
+)
+from loadlab.report.text import NOT_RUN
 from loadlab.report.validity import validity_block
+from loadlab.slo import read_slos
 
 RUN_SCHEMA, CAMPAIGN_SCHEMA = "loadlab/run/1", "loadlab/campaign/1"
 Json = dict[str, Any]
 
-NO_INTERVAL = "no interval yet: needs the effective sample size"
 _OURS = {"experiments": "experiments", "requests": "totals.planned", "success_rate": "totals.success_rate", "oom": "totals.oom"}
 _WORDS = {"oom": "OOM", "gpu": "GPU"}
-_WILSON_NOTE = "Wilson 95 %, treats requests as independent"
+_POOLED_NOTE = "95 %, from the intervals of its experiments (MOVER)"
+_COUNTED_NOTE = "no interval: counted beside the run, without the order in which requests failed"
 _PARTIAL_NOTE = "no interval: not complete, and requests without a result count against it"
 _BUSY_NOTE = "time in which any work ran / duration_s, mean over replicas, idle ones included; not utilisation of its compute"
-_RATE_NOTE = "of OK requests, from the first due time to the last end; no interval yet"
 
 
 def estimate(value: float | None, low: float | None = None, high: float | None = None, note: str = "") -> Json:
@@ -37,44 +50,30 @@ def estimate(value: float | None, low: float | None = None, high: float | None =
     return {"value": value, "low": low, "high": high, "note": note}
 
 
-def totals_block(totals: Totals, *, is_complete: bool = True) -> Json:
-    """`totals` of the contract: counts as plain integers, and the success rate with its Wilson interval if the run is complete."""
+def totals_block(totals: Totals, success_rate: Json | None = None) -> Json:
+    """`totals` of the contract: counts as plain integers, and the success rate; without one handed in it is the plain share."""
     if totals.planned == 0:
         return asdict(totals) | {"success_rate": estimate(None, note="nothing was planned")}
-    if not is_complete:
-        return asdict(totals) | {"success_rate": estimate(totals.ok / totals.planned, note=_PARTIAL_NOTE)}
-    low, high = wilson(totals.ok, totals.planned) or (None, None)
-    return asdict(totals) | {"success_rate": estimate(totals.ok / totals.planned, low, high, _WILSON_NOTE)}
+    return asdict(totals) | {"success_rate": success_rate or estimate(totals.ok / totals.planned, note=_COUNTED_NOTE)}
 
 
-def metrics_block(table: RequestTable) -> Json:
-    """`metrics` of the contract: n and percentiles of TTFT, TPOT and end to end of the OK rows, seconds."""
-    return {"ttft_s": _percentiles(ttft_s(table)), "tpot_s": _percentiles(tpot_s(table)), "e2e_s": _percentiles(e2e_s(table))}
+def _success_of(table: RequestTable, totals: Totals, *, is_complete: bool) -> Json:
+    if not is_complete and totals.planned:
+        return estimate(totals.ok / totals.planned, note=_PARTIAL_NOTE)
+    return block(success_estimate(table), SHARE_NOTE)
 
 
-def _percentiles(values: FloatArray) -> Json:
-    n = len(values)
-    block: Json = {"n": n}
-    for name, p in PERCENTILES.items():
-        note = "no OK request has it" if n == 0 else f"max of n={n}; {NO_INTERVAL}" if is_maximum(n, name) else NO_INTERVAL
-        block[name] = estimate(order_statistic(values, p), note=note)
-    return block
+def _pooled_success(totals: Totals, experiments: Sequence[Json]) -> Json:
+    """Success over a campaign, its experiments fixed: deviations of their intervals' ends, weighted by their requests, add in squares.
 
-
-def _throughput_block(table: RequestTable) -> Json:
-    """Rates over the duration of the run; work of OK rows only."""
-    over_s, ok = duration_s(table), table.ok
-
-    def rate(amount: float, what: str) -> Json:
-        return estimate(float(amount) / over_s if over_s else None, note=f"{what} {_RATE_NOTE}")
-
-    prompt_tokens = np.nansum(table.prompt_tokens[ok]) + np.nansum(table.image_tokens[ok])
-    return {
-        "duration_s": over_s,
-        "requests_per_s": rate(float(np.count_nonzero(ok)), "count"),
-        "output_tokens_per_s": rate(np.nansum(table.output_tokens[ok]), "tokens"),
-        "prompt_tokens_per_s": rate(prompt_tokens, "text and image tokens, cached ones included,"),
-    }
+    MOVER, the method of variance estimates recovery (G. Y. Zou and A. Donner, Statistics in Medicine 27, 2008, p. 1693).
+    """
+    value = totals.ok / totals.planned
+    parts = [(e["totals"]["planned"] / totals.planned, e["totals"]["success_rate"]) for e in experiments if e["totals"]["planned"]]
+    if any(rate["low"] is None for _, rate in parts):
+        return estimate(value, note=_PARTIAL_NOTE)
+    down, up = (math.sqrt(sum((weight * (rate[end] - rate["value"])) ** 2 for weight, rate in parts)) for end in ("low", "high"))
+    return estimate(value, max(0.0, value - down), min(1.0, value + up), _POOLED_NOTE)
 
 
 def _observed_block(timeline: Iterable[Mapping[str, Any]], duration_s: float | None) -> Json:
@@ -121,14 +120,24 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
         totals = totals_of(table, manifest.planned)
     except ValueError as error:
         raise InputError(f"{error}; the file was changed, or belongs to another run", source=str(run.path / REQUESTS_FILE)) from None
+    is_complete = manifest.status is Status.COMPLETE
+    evidence = gather(table, manifest.scenario, read_slos(manifest.scenario, str(run.path / MANIFEST_FILE)))
+    found = {
+        "steadiness": steadiness_block(evidence),
+        "metrics": metrics_block(evidence.settled),
+        "groups": groups_block(evidence),
+        "slo": slo_block(evidence),
+        "throughput": throughput_block(evidence.table),
+    }
+    found = found if is_complete else withheld(found, _PARTIAL_NOTE)
     return {
         "schema": RUN_SCHEMA,
         "status": manifest.status.value,
         "name": manifest.name,
-        "totals": totals_block(totals, is_complete=manifest.status is Status.COMPLETE),
-        "metrics": metrics_block(table),
+        "totals": totals_block(totals, _success_of(evidence.table, totals, is_complete=is_complete)),
+        "thresholds": thresholds_block(judgements(evidence, manifest.scenario.get("thresholds", ()) if is_complete else ())),
+        **found,
         "causes": causes_of(table),
-        "throughput": _throughput_block(table),
         "observed": _observed_block(run.timeline(), duration_s(table)),
         "validity": validity_block(table, manifest),
         **_conditions_of(manifest),
@@ -150,17 +159,21 @@ def _conditions_of(manifest: Manifest) -> Json:
 
 def not_run_experiment(experiment_id: str, name: str, planned: int) -> Json:
     """The entry of an experiment that was stopped before it began: every planned request is not sent, and nothing was estimated."""
-    empty = table_of_chunks(())
-    totals = totals_block(Totals(planned=planned, not_sent=planned)) | {"success_rate": estimate(None, note="not run")}
+    empty = gather(table_of_chunks(()), {}, None)
+    totals = totals_block(Totals(planned=planned, not_sent=planned), estimate(None, note="not run"))
     return {
         "id": experiment_id,
         "shows": "",
         "status": NOT_RUN,
         "name": name,
         "totals": totals,
-        "metrics": metrics_block(empty),
+        "thresholds": [],
+        "steadiness": steadiness_block(empty),
+        "metrics": metrics_block(empty.table),
+        "groups": {},
+        "slo": None,
         "causes": {},
-        "throughput": _throughput_block(empty),
+        "throughput": throughput_block(empty.table),
         "observed": _observed_block((), None),
         "validity": None,
     }
@@ -213,7 +226,7 @@ def summarise_campaign(
         "name": name,
         "description": description,
         "variant": variant,
-        "totals": totals_block(totals, is_complete=status is Status.COMPLETE),
+        "totals": totals_block(totals, _campaign_success(totals, experiments, status)),
         "observed": _campaign_observed(experiments),
         "experiments": experiments,
         "published": [dict(row) for row in published],
@@ -239,6 +252,14 @@ def _campaign_status(experiments: Sequence[Json], interrupted: bool) -> Status:
     if interrupted or Status.ABORTED in found:
         return Status.ABORTED
     return Status.COMPLETE if found <= {Status.COMPLETE} else Status.INCOMPLETE
+
+
+def _campaign_success(totals: Totals, experiments: Sequence[Json], status: Status) -> Json | None:
+    if totals.planned == 0:
+        return None
+    if status is not Status.COMPLETE:
+        return estimate(totals.ok / totals.planned, note=_PARTIAL_NOTE)
+    return _pooled_success(totals, experiments)
 
 
 def _campaign_observed(experiments: Sequence[Json]) -> Json:

@@ -13,6 +13,8 @@ from rich.text import Text
 
 from loadlab.report.columns import Column, build_table, fits, pack, print_first_that_fits
 from loadlab.report.columns import say as _say
+from loadlab.report.findings import campaign_overloaded, campaign_too_short
+from loadlab.report.terminal_run import findings, print_groups, print_latencies, print_verdicts, rates_text
 from loadlab.report.text import (
     ABBREVIATIONS,
     BUSY_NOTE,
@@ -55,6 +57,7 @@ def print_campaign(summary: Json, console: Console) -> None:
     """The experiments of a campaign with a total line, what is published elsewhere beside it, and success by client timeout."""
     experiments = summary["experiments"]
     _print_heading(summary, console)
+    print_verdicts(summary, console)
     _print_validity(experiments, console)
     ids = Column(head="id", cells=[*(clean_text(e["id"]) for e in experiments), ""], is_text=True)
     all_ids = replace(ids, cells=[*ids.cells[:-1], "all"])  # where there is no room for names
@@ -108,15 +111,13 @@ def print_run(summary: Json, console: Console) -> None:
     _print_validity([summary], console)
     said = f"{totals['planned']:,} planned, {totals['ok']:,} OK = {success_text(totals)}, {failures_text(totals, summary['causes'])}"
     _say(console, said, "bold")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for head in ("OK requests only", "n", "p50", "p95", "p99"):
-        table.add_column(head, justify="left" if head == "OK requests only" else "right")
-    for key, words in METRICS.items():
-        unit, scale = UNITS[key]
-        metric = summary["metrics"][key]
-        table.add_row(f"{words}, {unit}", f"{metric['n']:,}", *(percentile_text(metric, p, scale) for p in PERCENTILES))
-    console.print(table)
+    print_verdicts(summary, console)
+    print_latencies(summary, console)
+    print_groups(summary, console)
+    _say(console, f"\n{rates_text(summary)}")
     _say(console, _use_text(summary))
+    for sentence, style in findings(summary):
+        _say(console, sentence, style)
     _print_notes([summary], summary, console)
 
 
@@ -193,7 +194,11 @@ def _reading_notes(experiments: Sequence[Json], summary: Json) -> Iterator[str]:
     if any(is_low(e["totals"]) for e in (*experiments, summary)):
         mark = "! below" if "experiments" in summary else "Below"
         yield f"{mark} 95 % success: the latencies are those of the requests that got through."
-    if any(is_maximum(e["metrics"][key]["n"], name) for e in experiments for key in METRICS for name in PERCENTILES):
+    if "experiments" in summary:
+        yield from filter(None, (campaign_overloaded(experiments), campaign_too_short(experiments)))
+    if "experiments" in summary and any(
+        is_maximum(e["metrics"][key]["n"], name) for e in experiments for key in METRICS for name in PERCENTILES
+    ):
         yield "* the maximum: too few requests for this percentile."
     others = [f"{totals[key]:,} {OUTCOME_WORDS[key]}" for key in OTHER_OUTCOMES if totals[key]]
     if others:
@@ -215,13 +220,9 @@ def _bands(experiments: Sequence[Json]) -> list[str]:
 
 
 def _use_text(summary: Json) -> str:
-    """What the OK requests got and what the server did, on one line."""
-    throughput, observed = summary["throughput"], summary["observed"]
-    said = [
-        f"{three_digits(throughput['output_tokens_per_s']['value'])} output tokens/s of OK requests",
-        f"KV peak {format_share(observed['kv_peak']['value'])}",
-        f"GPU busy {format_share(observed['gpu_busy']['value'])}",
-    ]
+    """What the server did, on one line."""
+    observed = summary["observed"]
+    said = [f"KV peak {format_share(observed['kv_peak']['value'])}", f"GPU busy {format_share(observed['gpu_busy']['value'])}"]
     events = {"preemptions": observed["preemptions"], "OOM events": observed["oom_events"]}
     return ", ".join([*said, *(f"{'-' if number is None else f'{number:,}'} {words}" for words, number in events.items())])
 

@@ -21,13 +21,13 @@ OUTCOME_WORDS = {
     "truncated": "truncated", "not_sent": "not sent", "unknown": "unknown",
 }  # fmt: skip
 OTHER_OUTCOMES = ("http_error", "connection_error", "truncated", "not_sent", "unknown")
-ENGINE_WORDS = {"simulation": "simulated backend", "locust": "over HTTP"}
+ENGINE_WORDS = {"simulation": "simulated backend", "locust": "over HTTP", "imported": "imported"}
 NOT_RUN = "not_run"  # status of an experiment that the campaign did not come to
 LOW_SUCCESS = 0.95  # below it, latencies are those of few survivors: marked wherever they stand alone
 ABBREVIATIONS = (
     "TTFT: time to first token. TPOT: time per output token after the first. OOM: out of memory. KV: key-value cache of attention."
 )
-INTERVAL_NOTE = "[95 %] is Wilson's interval: it treats requests as independent; where they queue behind each other it is too narrow."
+INTERVAL_NOTE = "[..] is a 95 % interval. Requests that queue behind each other are not independent: it counts n / tau of them, not n."
 BUSY_NOTE = "GPU busy: time in which any work ran, not utilisation of its compute."
 
 

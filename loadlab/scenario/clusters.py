@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from loadlab.errors import InputError
-from loadlab.scenario import lengths
+from loadlab.scenario import distribution, lengths
 from loadlab.scenario.limits import Delay, Rate
 from loadlab.scenario.plan import FloatArray
 
@@ -34,9 +34,9 @@ class Cluster:
     spread_s: Annotated[float, Delay] = 0.0
 
     def __post_init__(self) -> None:
-        if lengths.smallest(self.size) < 1:
+        if distribution.smallest(self.size) < 1:
             raise ValueError("size = 0 must not be possible: set its min, value or values to 1 or more")
-        mean = lengths.mean(self.size)
+        mean = distribution.mean(self.size)
         if mean > MAX_MEAN_SIZE:
             raise ValueError(f"size has a mean of {mean:.4g} requests, and {MAX_MEAN_SIZE:,} is the limit")
         if self.rate_per_s * self.spread_s > MAX_PENDING:
@@ -50,10 +50,10 @@ def cluster_times_s(law: Cluster, n: int, rng: Generator) -> FloatArray:
     Times before the last cluster's moment are final: clusters are drawn until that are n. More of them begin alike.
     """
     seed = int(rng.integers(2**63))
-    clusters = math.ceil(n / lengths.mean(law.size)) + 16
+    clusters = math.ceil(n / distribution.mean(law.size)) + 16
     while True:
         moments_rng, sizes_rng, delays_rng = np.random.default_rng(seed).spawn(3)
-        gap_s = lengths.mean(law.size) / law.rate_per_s
+        gap_s = distribution.mean(law.size) / law.rate_per_s
         back = LOOK_BACK * law.spread_s
         moments = np.cumsum(moments_rng.standard_exponential(clusters + math.ceil(back / gap_s))) * gap_s - back
         sizes = lengths.draw(law.size, len(moments), sizes_rng)

@@ -10,6 +10,8 @@ import io
 from collections.abc import Mapping
 from functools import cached_property
 
+import numpy as np
+
 from loadlab.errors import InputError
 from loadlab.scenario.plan import Image, PlannedRequest, RequestPlan, Segment
 from loadlab.wire.tokens import ESTIMATE, TokenRule
@@ -61,10 +63,10 @@ class PromptWriter:
 
     @cached_property
     def _answers(self) -> frozenset[int]:
-        """Which contents are answers of some request, and so the assistant's; none where every prompt is one piece."""
-        if len(self._plan.segment_content) == len(self._plan):
+        """Which pieces of prompts are answers of earlier requests, and so the assistant's."""
+        if len(self._plan.segment_content) == len(self._plan):  # every prompt is one piece
             return frozenset()
-        return frozenset(self._plan.output_content.tolist())
+        return frozenset(np.intersect1d(self._plan.output_content, self._plan.segment_content).tolist())
 
 
 def check_images(plan: RequestPlan) -> None:

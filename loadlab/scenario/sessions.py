@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from loadlab.errors import InputError
-from loadlab.scenario import delays, lengths
+from loadlab.scenario import delays, distribution, lengths
 from loadlab.scenario.limits import MAX_SEGMENTS
 from loadlab.scenario.plan import IntArray
 
@@ -32,13 +32,14 @@ class Sessions:
     max_context_tokens: Annotated[int, lengths.AtLeastOne] | None = None
 
     def __post_init__(self) -> None:
-        if lengths.smallest(self.turns) < 1:
+        if distribution.smallest(self.turns) < 1:
             raise ValueError("turns = 0 must not be possible: set its min, value or values to 1 or more")
 
 
-def turns_for_requests(law: lengths.CountLaw, requests: int, rng: Generator) -> IntArray:
-    """Turns of as many sessions as `requests` needs: int64[sessions], each >= 1, sum exactly `requests`; the last session is cut."""
-    turns = lengths.draw(law, requests, rng)
+def turns_for_requests(law: lengths.CountLaw, requests: int, rng: Generator, more: int = 0) -> IntArray:
+    """Turns of as many sessions as `requests` needs, each drawn from the law and `more`: int64[sessions], each >= 1, sum exactly
+    `requests`; the last session is cut."""
+    turns = lengths.draw(law, requests, rng) + more
     totals = np.cumsum(turns)
     last = int(np.searchsorted(totals, requests, side="left"))
     turns = turns[: last + 1]

@@ -61,11 +61,6 @@ def experts_s(
     return (compute**p + memory**p) ** (1 / p) + kernel.floor_s
 
 
-def is_unaligned(width: Sizes) -> Sizes:
-    """Whether an expert's width on one GPU is no multiple of the 128 that 8-bit expert kernels are tiled by."""
-    return (width % 128 != 0) * 1.0
-
-
 def prefill_attention_s(
     tokens: Sizes,
     pairs: Sizes,

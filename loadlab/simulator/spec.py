@@ -79,6 +79,8 @@ class ShardedModel:
     gpus_per_node: Annotated[int, Positive] = 8
     node_link: str | None = None  # between nodes; needed where a group spans them
     host_s: Annotated[float, NonNegative] = 0.001  # scheduler and sampler, per step; 1 ms when nothing is known
+    host_per_sequence_s: Annotated[float, NonNegative] = 20e-6  # the same, for each running sequence: 20 to 50 us in published runs
+    step_scale: Annotated[float, Positive] = 1.0  # multiplies every step: 1 as the formulas say
     overhead_bytes: Annotated[float, NonNegative] = 1.1 * 2**30  # context, graphs, buffers: mean of nine real vLLM allocations
     speculation: Speculation | None = None
 

@@ -12,6 +12,9 @@ from loadlab.simulator import roofline
 from loadlab.simulator.sharding import Shard
 from loadlab.simulator.spec import PlainConstants, ShardedModel
 
+# Per-tensor 8-bit expert kernels fall back where an expert's width on one GPU is no multiple of 128; block-wise ones were not seen to.
+UNALIGNED = (Quantisation.FP8, Quantisation.INT8)
+
 
 class Work(NamedTuple):
     """Prefill work of one step: `tokens` new tokens; `attention` = sum of s * (p + s/2) over chunks; prompts completed; image tokens."""
@@ -61,6 +64,7 @@ class RooflineParts:
     part: Shard
     gpu_speed: float = 1.0  # of the slowest GPU of the group: the others wait for it
     link_speed: float = 1.0
+    scale: float = 1.0  # multiplies every part of a step
 
     @property
     def hardware(self) -> ShardedModel:
@@ -134,7 +138,7 @@ class RooflineParts:
             bytes_per_s=gpu.memory_bytes_per_s,
             kernel=kernel,
         )
-        if self.precision is not Precision.BITS16 and roofline.is_unaligned(part.expert_width):
+        if self.hardware.quantisation in UNALIGNED and part.expert_width % 128:
             seconds *= kernel.unaligned_slowdown
         return seconds
 
@@ -202,23 +206,24 @@ class RooflineParts:
         """Everything of a step that depends on its tokens alone, and the host's share."""
         elementwise = self.part.model.layers * self.elementwise_s(self._micro_batch(tokens) / self.hardware.data_parallel)
         compute = (self.compute_s(tokens) + elementwise) / self.gpu_speed
-        return compute + self.exchanges_s(tokens) / self.link_speed + self.hardware.host_s
+        return self.scale * (compute + self.exchanges_s(tokens) / self.link_speed + self.hardware.host_s)
 
     def _micro_batch(self, tokens: int) -> float:
         """Tokens that a stage works on at once: one sequence's at least."""
         return max(tokens / self.hardware.pipeline_parallel, min(tokens, 1))
 
     def head_s(self, rows: int) -> float:
-        """Output head on the rows that need logits."""
+        """Output head on the rows that need logits, and what the host does for each of them."""
         if rows == 0:
             return 0.0
         local = max(1.0, rows / self.hardware.data_parallel / self.hardware.pipeline_parallel)
         model = self.part.model
-        return self.gemm_s(local, model.vocabulary / self.hardware.tensor_parallel, model.hidden, Quantisation.BF16) / self.gpu_speed
+        head = self.gemm_s(local, model.vocabulary / self.hardware.tensor_parallel, model.hidden, Quantisation.BF16)
+        return self.scale * (head / self.gpu_speed + rows * self.hardware.host_per_sequence_s)
 
     def decode_floor_s(self) -> float:
         """Launch and reduction of decode attention, whatever its KV. A recurrent layer's update counts as one."""
-        return self.part.model.layers * self.part.kernels.attention.decode_floor_s / self.gpu_speed
+        return self.scale * self.part.model.layers * self.part.kernels.attention.decode_floor_s / self.gpu_speed
 
     def prefill_s(self, work: Work) -> float:
         """Attention of the prefill chunks, and the image encoder: 2 FLOPs a parameter and patch. Linear in `work`."""
@@ -248,7 +253,7 @@ class RooflineParts:
             seconds += model.window.layers * attention_s(tokens * model.window.tokens)
         if model.recurrent is not None:
             seconds += model.recurrent.layers * attention_s(0.0)
-        return (seconds + self._encoder_s(work.image_tokens)) / self.gpu_speed
+        return self.scale * (seconds + self._encoder_s(work.image_tokens)) / self.gpu_speed
 
     def _encoder_s(self, image_tokens: int) -> float:
         vision, gpu = self.part.model.vision, self.part.gpu
@@ -273,4 +278,4 @@ class RooflineParts:
             bytes_per_s=gpu.memory_bytes_per_s,
             kernel=self.part.kernels.attention,
         )
-        return model.full_layers * float(layer) / (hardware.data_parallel * hardware.pipeline_parallel * self.gpu_speed)
+        return self.scale * model.full_layers * float(layer) / (hardware.data_parallel * hardware.pipeline_parallel * self.gpu_speed)

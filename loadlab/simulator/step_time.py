@@ -127,7 +127,7 @@ def compile_step_times(hardware: Hardware, gpu_speed: float = 1.0, link_speed: f
     """The step times of one replica on `hardware`, whose slowest GPU and links run at these shares of their own speed."""
     match hardware:
         case ShardedModel():
-            parts = RooflineParts(part=shard(hardware), gpu_speed=gpu_speed, link_speed=link_speed)
+            parts = RooflineParts(part=shard(hardware), gpu_speed=gpu_speed, link_speed=link_speed, scale=hardware.step_scale)
             return CompiledTimes(parts, hardware.speculation)
         case PlainConstants():
             return CompiledTimes(ConstantParts(constants=hardware, gpu_speed=gpu_speed))

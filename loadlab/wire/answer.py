@@ -7,7 +7,6 @@ long answer is parsed in one go while others wait. What counts as what: docs/htt
 from __future__ import annotations
 
 import itertools
-import math
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class Ending(Enum):
     STALE_CONNECTION = "stale_connection"
     BAD_HTTP = "bad_http"
     OUT_OF_SOCKETS = "out_of_sockets"
-    STOPPED = "stopped"
+    STOPPED = "stopped"  # in flight, and given up because the run was stopped
     IN_FLIGHT_LIMIT = "in_flight_limit"
 
 
@@ -55,7 +54,7 @@ _CAUSE_OF_ENDING: Mapping[Ending, Cause] = {
     Ending.STALE_CONNECTION: Cause.STALE_CONNECTION,
     Ending.BAD_HTTP: Cause.PROTOCOL,
     Ending.OUT_OF_SOCKETS: Cause.OUT_OF_SOCKETS,
-    Ending.STOPPED: Cause.STOPPED,
+    Ending.STOPPED: Cause.GIVEN_UP,
     Ending.IN_FLIGHT_LIMIT: Cause.IN_FLIGHT_LIMIT,
 }
 _BEFORE_THE_HEAD: Mapping[Ending, Cause] = {Ending.RESET: Cause.RESET, Ending.SHORT_BODY: Cause.RESET, Ending.COMPLETE: Cause.PROTOCOL}
@@ -189,7 +188,7 @@ class AnswerReader:
 
     def _output_tokens(self, tally: Tally) -> tuple[int | None, bool]:
         said = _whole(tally.usage, "completion_tokens")
-        if said is not None:
+        if said or (said == 0 and not tally.stamps_s):  # a zero beside a text is a field that nobody filled
             return said, False
         if not tally.has_choice:
             return (0, False) if tally.usage else (None, False)
@@ -201,7 +200,7 @@ def gap_quantiles_s(stamps_s: array[float]) -> tuple[float | None, ...]:
     gaps = sorted(b - a for a, b in itertools.pairwise(stamps_s))
     if not gaps:
         return (None,) * len(ITL_PERCENTS)
-    return tuple(gaps[math.ceil(percent * len(gaps) / 100) - 1] for percent in ITL_PERCENTS)
+    return tuple(gaps[-(-percent * len(gaps) // 100) - 1] for percent in ITL_PERCENTS)
 
 
 def _whole(usage: Any, key: str) -> int | None:

@@ -31,7 +31,7 @@ class MaxTokensField(StrEnum):
 class OpenAIOptions:
     """What is asked besides model, prompt and length. Some servers refuse fields that they do not know, with 400 or 422.
 
-    `exact_length` asks for answers of exactly the planned length by `ignore_eos` and `min_tokens`, which vLLM, SGLang and llama.cpp know.
+    `ignore_eos` and `min_tokens` ask for answers of exactly the planned length; vLLM, SGLang and llama.cpp know the first.
     """
 
     stream: bool = True
@@ -49,6 +49,9 @@ class RequestTable:
     """How a traffic class asks an OpenAI endpoint, as a scenario says it. Means nothing to a simulated target: it draws lengths only."""
 
     stream: bool = True
+    ignore_eos: bool = True
+    min_tokens: bool = False
+    max_tokens_field: MaxTokensField = MaxTokensField.MAX_TOKENS
     json_mode: bool = False
     tools: str | None = None  # a JSON array of tools, as the API takes them
     extra: str | None = None  # a JSON object of further fields, such as '{"temperature": 0}'
@@ -60,15 +63,17 @@ class RequestTable:
             raise ValueError(f"extra must not set {name}: it is set for you")
 
     def options(self, base: OpenAIOptions) -> OpenAIOptions:
-        """These wishes on top of what holds for every class of the run."""
-        tools = _from_json("tools", self.tools, list)
-        extra = _from_json("extra", self.extra, dict)
+        """These wishes on top of what holds for every class of the run, which a preflight may have cut down."""
+        is_usual = self.max_tokens_field is MaxTokensField.MAX_TOKENS
         return replace(
             base,
             stream=self.stream and base.stream,
+            ignore_eos=self.ignore_eos and base.ignore_eos,
+            min_tokens=self.min_tokens or base.min_tokens,
+            max_tokens_field=base.max_tokens_field if is_usual else self.max_tokens_field,
             json_mode=self.json_mode,
-            tools=tuple(tools or ()),
-            extra={**(base.extra or {}), **(extra or {})},
+            tools=tuple(_from_json("tools", self.tools, list) or ()),
+            extra={**(base.extra or {}), **(_from_json("extra", self.extra, dict) or {})},
         )
 
 

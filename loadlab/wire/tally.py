@@ -32,13 +32,11 @@ class Tally:
         if choices:
             for choice in choices:
                 self._add_choice(choice, at_s)
-        else:
+        if (not choices or chunk.get("error")) and self.error is None:  # what comes after an error does not undo it
             self.error = error_in(chunk)
         usage = chunk.get("usage")
         if usage:
             self.usage = usage
-        if choices and chunk.get("error"):
-            self.error = error_in(chunk)
 
     def _add_choice(self, choice: Mapping[str, Any], at_s: float) -> None:
         self.has_choice = True

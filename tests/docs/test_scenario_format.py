@@ -17,7 +17,8 @@ from loadlab.scenario.arrivals import MAX_STATES, Arrivals, arrival_times_s
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.delays import DelayLaw
 from loadlab.scenario.files import MAX_EXPERIMENTS, is_campaign, load_campaign, load_scenario
-from loadlab.scenario.lengths import CountLaw
+from loadlab.scenario.joint import Joint
+from loadlab.scenario.lengths import CountLaw, draw
 from loadlab.scenario.load import Load
 from loadlab.schema import read_table
 from tests.docs.introspection import keys_of, tables_in
@@ -28,7 +29,7 @@ ALL_BLOCKS = re.findall(r"^```toml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DO
 BLOCKS = [block for block in ALL_BLOCKS if block.startswith("schema")]
 PIECES = [block for block in ALL_BLOCKS if block.startswith("[")]  # more tables for the worked example
 ONE_EACH = [line for block in ALL_BLOCKS if block not in BLOCKS + PIECES for line in block.splitlines()]  # a law a line
-LAWS: dict[str, object] = {"arrivals": Arrivals}
+LAWS: dict[str, object] = {"arrivals": Arrivals, "prompt_tokens": CountLaw, "think_s": DelayLaw, "joint": Joint, "load": Load}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"block {i}" for i in range(1, len(BLOCKS) + 1)])
@@ -74,6 +75,8 @@ def test_every_example_of_a_law_is_one(line: str) -> None:
     if key == "arrivals":
         times = arrival_times_s(law, default_rng(1), duration_s=600)  # type: ignore[arg-type]
         assert len(times) > 3
+    if key == "prompt_tokens":
+        assert draw(law, 9, default_rng(1)).min() >= 1  # type: ignore[arg-type]
 
 
 def test_every_law_has_an_example_with_all_its_keys() -> None:
@@ -101,7 +104,7 @@ def test_the_document_has_an_example_of_each_kind_of_file() -> None:
     assert [block.splitlines()[0] for block in BLOCKS] == ['schema = "loadlab/scenario/1"', 'schema = "loadlab/campaign/1"']
 
 
-@pytest.mark.parametrize("union", [Arrivals, CountLaw, DelayLaw, Load], ids=["arrivals", "counts", "delays", "loads"])
+@pytest.mark.parametrize("union", LAWS.values(), ids=LAWS)
 def test_every_law_and_load_is_documented_with_all_its_keys(union: object) -> None:
     rows = [line for line in TEXT.splitlines() if line.startswith("| `")]
     for member in typing.get_args(union):
@@ -111,7 +114,21 @@ def test_every_law_and_load_is_documented_with_all_its_keys(union: object) -> No
 
 MODULES = [
     f"loadlab.scenario.{name}"
-    for name in ("model", "load", "arrivals", "renewal", "profiles", "states", "clusters", "lengths", "delays", "sessions")
+    for name in (
+        "model",
+        "load",
+        "arrivals",
+        "renewal",
+        "profiles",
+        "states",
+        "clusters",
+        "lengths",
+        "joint",
+        "delays",
+        "sessions",
+        "applications",
+        "traffic_class",
+    )
 ]
 MODULES += ["loadlab.wire.template", "loadlab.wire.openai"]
 BUILT = {"Campaign", "Experiment", "Texts", "Blanks", "OpenAIOptions"}  # of what was read; no file has their fields

@@ -20,6 +20,8 @@ from tests.report.examples import one_not_run, small_campaign
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 COUNTS = ["planned", "ok", "rejected", "oom", "timeout", "http_error", "connection_error", "truncated", "not_sent", "unknown"]
 ESTIMATE = ["value", "low", "high", "note"]
+QUANTILE = [*ESTIMATE, "tau", "suffices_n"]
+METRICS = ["ttft_s", "tpot_s", "itl_s", "e2e_s"]
 
 
 def assert_same_numbers(ours: Any, golden: Any, path: str = "") -> None:
@@ -54,9 +56,13 @@ def test_layout_of_a_run(tmp_path: Path) -> None:
     assert list(summary["totals"]) == [*COUNTS, "success_rate"]
     assert all(type(summary["totals"][key]) is int for key in COUNTS)
     assert summary["totals"]["planned"] == sum(summary["totals"][key] for key in COUNTS[1:])
-    for key in ("ttft_s", "tpot_s", "e2e_s"):
-        assert list(summary["metrics"][key]) == ["n", "p50", "p95", "p99"]
-        assert all(list(summary["metrics"][key][p]) == ESTIMATE for p in ("p50", "p95", "p99"))
+    assert list(summary["metrics"]) == METRICS
+    for key in METRICS:
+        assert list(summary["metrics"][key]) == ["n", "mean", "p50", "p90", "p95", "p99", "max"]
+        assert all(list(summary["metrics"][key][p]) == QUANTILE for p in ("p50", "p90", "p95", "p99"))
+        assert all(list(summary["metrics"][key][p]) == ESTIMATE for p in ("mean", "max"))
+    assert (summary["slo"], summary["thresholds"], summary["groups"]) == (None, [], {})
+    assert list(summary["steadiness"]) == ["warm_up", "overload"]
     assert {"name", "seed", "plan_digest", "target", "conditions", "versions", "host", "causes"} <= set(summary)
 
 
@@ -66,7 +72,7 @@ def test_layout_of_a_campaign(tmp_path: Path) -> None:
     assert [(e["id"], e["name"], e["totals"]["planned"]) for e in summary["experiments"]] == [("E01", "alone", 5), ("E02", "crowded", 5)]
     assert list(summary["totals"]) == [*COUNTS, "success_rate"]
     assert summary["totals"]["planned"] == 10
-    assert set(summary["experiments"][0]["metrics"]) == {"ttft_s", "tpot_s", "e2e_s"}
+    assert list(summary["experiments"][0]["metrics"]) == METRICS
     assert "host" not in summary["experiments"][0]
 
 
@@ -77,12 +83,12 @@ def test_figures_of_a_small_run(tmp_path: Path) -> None:
         "value": 0.6,
         "low": pytest.approx(0.23072, abs=1e-5),
         "high": pytest.approx(0.88238, abs=1e-5),
-        "note": "Wilson 95 %, treats requests as independent",
+        "note": "95 %, Wilson on n / tau",
     }
     assert summary["metrics"]["ttft_s"]["p50"]["value"] == pytest.approx(0.6)
-    assert summary["metrics"]["ttft_s"]["p50"]["note"] == "no interval yet: needs the effective sample size"
+    assert (summary["metrics"]["ttft_s"]["p50"]["low"], summary["metrics"]["ttft_s"]["p50"]["suffices_n"]) == (None, 300)
+    assert summary["metrics"]["ttft_s"]["p50"]["note"].startswith("inconclusive: n < 300 tau, about 300 requests would do; unbounded below")
     assert summary["metrics"]["ttft_s"]["p95"]["value"] == pytest.approx(0.7)
-    assert summary["metrics"]["ttft_s"]["p95"]["note"].startswith("max of n=3")
     assert summary["causes"] == {"queue_full": 1, "deadline": 1}
     assert summary["throughput"]["duration_s"] == pytest.approx(5.7)
     assert summary["throughput"]["output_tokens_per_s"]["value"] == pytest.approx(33 / 5.7)
@@ -140,9 +146,9 @@ def test_a_run_without_requests_has_nulls_not_zeros(tmp_path: Path) -> None:
     run.finalise(0)
     summary = summarise_run(run)
     assert summary["totals"]["success_rate"]["value"] is None
-    assert summary["metrics"]["ttft_s"] == {"n": 0} | {
-        p: {"value": None, "low": None, "high": None, "note": "no OK request has it"} for p in ("p50", "p95", "p99")
-    }
+    for key in METRICS:
+        for name in ("mean", "p50", "p90", "p95", "p99", "max"):
+            assert [summary["metrics"][key][name][end] for end in ("value", "low", "high")] == [None, None, None]
     assert summary["throughput"]["duration_s"] is None
 
 
@@ -196,3 +202,84 @@ def test_published_figures_are_rows_with_source_and_the_place_of_ours() -> None:
         {"what": "OOM", "ours": "totals.oom", "published": "0", "source": "a paper"},
     ]
     assert rows[3]["published"] == "14B, 7B"
+
+
+def held_run(path: Path, **changes: Any) -> dict[str, Any]:
+    """A thousand requests of two classes, one a second; chat has a TTFT of 0.5 s, every tenth of 2 s; batch of 4 s, on later turns."""
+    scenario = {
+        "slo": {"ttft": 1.0, "target": 0.9},
+        "thresholds": ["ttft.p50{class=chat} < 1s", "ttft.p50{class=batch} < 1s", "attainment >= 80%", "oom.count == 0"],
+        "load": {"kind": "open_loop", "arrivals": {"kind": "poisson"}},
+        "classes": {"chat": {}, "batch": {"slo": {"ttft": 5.0}}},
+    }
+    run = RunDir.create(path, manifest(planned=1000, scenario=scenario))
+    rows = []
+    for i in range(1000):
+        is_batch = i % 4 == 3
+        ttft_s = 4.0 if is_batch else 2.0 if i % 10 == 0 else 0.5
+        rows.append(dataclasses.replace(ok(i, ttft_s=ttft_s), traffic_class="batch" if is_batch else "chat", turn=int(is_batch)))
+    run.append(rows)
+    run.finalise(1000, **changes)
+    return summarise_run(run)
+
+
+def test_a_run_is_judged_by_its_slo_and_its_thresholds(tmp_path: Path) -> None:
+    """100 requests in a thousand have i % 10 == 0, and all of them are of chat: those with i % 4 == 3 are odd."""
+    summary = held_run(tmp_path / "run")
+    slo = summary["slo"]
+    assert (slo["limits"], slo["classes"], slo["target"]) == ({"ttft": 1.0, "target": 0.9}, {"batch": {"ttft": 5.0}}, 0.9)
+    assert slo["attainment"]["value"] == 0.9
+    assert slo["error_budget"]["burn"]["value"] == pytest.approx(1.0)
+    assert slo["error_budget"]["hours_left"]["value"] == pytest.approx(720)
+    assert slo["goodput_per_s"]["value"] == pytest.approx(900 / summary["throughput"]["duration_s"])
+    verdicts = {row["threshold"]: row["verdict"] for row in summary["thresholds"]}
+    assert verdicts == {
+        "ttft.p50{class=chat} < 1s": "passed",
+        "ttft.p50{class=batch} < 1s": "failed",
+        "attainment >= 80%": "passed",
+        "oom.count == 0": "passed",
+    }
+
+
+def test_groups_are_summed_up_by_every_label_with_more_than_one_value(tmp_path: Path) -> None:
+    groups = held_run(tmp_path / "run")["groups"]
+    assert {label: {name: group["planned"] for name, group in found.items()} for label, found in groups.items()} == {
+        "class": {"batch": 250, "chat": 750},
+        "turn": {"0": 750, "1": 250},
+    }
+    assert groups["class"]["batch"]["metrics"]["ttft_s"]["p50"]["value"] == 4.0
+    assert groups["class"]["chat"]["attainment"]["value"] == pytest.approx(650 / 750)
+    assert list(groups["class"]["chat"]["metrics"]) == METRICS
+
+
+def test_what_is_not_complete_has_no_interval_and_no_verdict(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", manifest(planned=400, scenario={"slo": {"ttft": 1.0}, "thresholds": ["ttft.p50 < 1s"]}))
+    run.append([ok(i) for i in range(399)])
+    run.finalise(400, interrupted=True)
+    summary = summarise_run(run)
+    assert summary["thresholds"] == []
+    for found in (summary["metrics"]["ttft_s"]["p50"], summary["slo"]["attainment"], summary["totals"]["success_rate"]):
+        assert (found["low"], found["high"]) == (None, None)
+        assert found["note"].startswith("no interval: not complete")
+    assert summary["metrics"]["ttft_s"]["p50"]["value"] == 0.5
+
+
+def test_a_warm_up_is_left_out_of_latencies_and_said(tmp_path: Path) -> None:
+    """The first hundred of a thousand wait 5 s, the others 0.5 s: a Poisson run warms up, a spike is not cut."""
+    for law, cut in (("poisson", 100), ("spike", 0)):
+        scenario = {"load": {"kind": "open_loop", "arrivals": {"kind": law}}}
+        run = RunDir.create(tmp_path / law, manifest(planned=1000, scenario=scenario))
+        run.append([ok(i, ttft_s=5.0 if i < 100 else 0.5) for i in range(1000)])
+        run.finalise(1000)
+        summary = summarise_run(run)
+        assert summary["steadiness"]["warm_up"]["requests"] == cut
+        assert summary["metrics"]["ttft_s"]["n"] == 1000 - cut
+        assert summary["totals"]["ok"] == 1000
+
+
+def test_the_intervals_of_a_campaign_add_up_from_those_of_its_experiments(tmp_path: Path) -> None:
+    """Two alike: half the distance squared, twice, is the distance over the root of two."""
+    summary, _ = small_campaign(tmp_path)
+    own, both = summary["experiments"][0]["totals"]["success_rate"], summary["totals"]["success_rate"]
+    assert both["value"] - both["low"] == pytest.approx((own["value"] - own["low"]) / 2**0.5)
+    assert both["high"] - both["value"] == pytest.approx((own["high"] - own["value"]) / 2**0.5)

@@ -57,6 +57,12 @@ COUNTS: list[Table] = [
     {"kind": "lognormal", "median": 3, "sigma": 0.5, "min": 1, "max": 9},
     {"kind": "geometric", "mean": 3, "min": 1, "max": 9},
     {"kind": "empirical", "values": [1, 2], "weights": [3, 1]},
+    {"kind": "gamma", "mean": 3, "cv": 0.5, "min": 1, "max": 9},
+    {"kind": "weibull", "mean": 3, "cv": 0.5, "min": 1, "max": 9},
+    {"kind": "pareto", "scale": 2, "alpha": 2, "min": 1, "max": 9},
+    {"kind": "zipf", "max": 5, "exponent": 1},
+    {"kind": "histogram", "edges": [1, 3, 9], "weights": [3, 1]},
+    {"kind": "mixture", "of": [{"kind": "constant", "value": 3}, {"kind": "geometric", "mean": 2, "max": 5}], "weights": [3, 1]},
 ]
 DELAYS: list[Table] = [
     {"kind": "constant", "value_s": 3},
@@ -83,6 +89,8 @@ def scenarios(draw: st.DrawFn) -> Table:
     ]))  # fmt: skip
     if draw(st.booleans()) and load["kind"] == "open_loop":
         chat["sessions"] = {"turns": draw(counts), "think_s": draw(waits), "shared_prefix_tokens": 5, "max_context_tokens": 99}
+    if draw(st.booleans()):
+        chat["joint"] = {"kind": "copula", "correlation": 0.5}
     if draw(st.booleans()):
         chat["images"] = {"count": draw(counts), "sizes_px": [[9, 9], [8, 8]], "weights": [1, 2]}
     if draw(st.booleans()):
@@ -122,7 +130,7 @@ def with_load(**load: Any) -> Table:
 
 
 def answer(table: Table, trace: TraceColumns | None = None) -> None:
-    """A plan that keeps its promises, or an InputError of printable, short words; within a second."""
+    """A plan that keeps its promises, or an InputError of printable, short words; within seconds of CPU time."""
     start = time.process_time()
     try:
         plan = build_plan(read_table(Scenario, table, "f.toml"), 1, trace)
@@ -137,7 +145,7 @@ def answer(table: Table, trace: TraceColumns | None = None) -> None:
         assert np.all((plan.delay_after_s >= 0) & (plan.delay_after_s <= MAX_SPAN_S))
         assert plan.prompt_tokens.min() >= 1
         assert plan.output_tokens.min() >= 1
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 3, table  # CPU time, which a crowded machine stretches, too
 
 
 @given(scenarios())
@@ -168,7 +176,7 @@ def test_every_parameter_of_every_arrival_law_takes_every_extreme(law: Table, va
                 answer(with_load(arrivals=law | {key: [value, *law[key][1:]]}, **end))
 
 
-@pytest.mark.parametrize("key", ["start_s", "for_s", "format", "trace"])
+@pytest.mark.parametrize("key", ["start_s", "for_s", "format", "trace", "rate_factor", "rescale", "dequantize_s"])
 def test_every_key_of_a_replay_takes_every_extreme(key: str) -> None:
     ones = np.ones(1, dtype=np.int64)
     trace = TraceColumns(arrival_s=np.zeros(1), prompt_tokens=ones, output_tokens=ones, line=ones)

@@ -7,7 +7,22 @@ import pytest
 from numpy.random import default_rng
 from scipy import stats
 
-from loadlab.scenario.lengths import Constant, CountLaw, Empirical, Geometric, Lognormal, Uniform, draw, mean, smallest
+from loadlab.scenario.distribution import cdf, mean, quantile, smallest
+from loadlab.scenario.lengths import (
+    Constant,
+    CountLaw,
+    Empirical,
+    Gamma,
+    Geometric,
+    Histogram,
+    Lognormal,
+    Mixture,
+    Pareto,
+    Uniform,
+    Weibull,
+    Zipf,
+    draw,
+)
 
 ALPHA = 0.001
 LAWS: list[CountLaw] = [
@@ -21,7 +36,44 @@ LAWS: list[CountLaw] = [
     Geometric(mean=3, min=2),
     Empirical(values=(1, 2, 4), weights=(0.7, 0.2, 0.1)),
     Empirical(values=(5, 6)),
+    Gamma(mean=300, cv=1.5, min=20, max=900),
+    Gamma(mean=40, cv=0.3),
+    Weibull(mean=300, cv=1.8, max=2000),
+    Pareto(scale=50, alpha=1.2, max=100_000),
+    Pareto(scale=50, alpha=2.5, min=60),
+    Zipf(max=1000, exponent=1.1),
+    Histogram(edges=(1, 10, 100, 1000), weights=(5, 3, 1)),
+    Mixture(of=(Lognormal(median=20, sigma=0.5), Lognormal(median=400, sigma=0.4), Constant(value=4096)), weights=(6, 3, 1)),
 ]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=repr)
+def test_draws_follow_the_distribution_function_with_its_atoms(law: CountLaw) -> None:
+    """Chi-square over some twenty cells of equal weight: the quantiles cut them, so an atom is a cell of its own."""
+    n = 40_000
+    counts = draw(law, n, default_rng(9))
+    edges = np.unique(quantile(law, np.linspace(0.05, 0.95, 19)))
+    upto = cdf(law, edges.astype(float))
+    weights = np.diff(np.concatenate(([0.0], upto, [1.0])))
+    observed = np.bincount(np.searchsorted(edges, counts, side="left"), minlength=len(edges) + 1)
+    assert observed[weights < 1e-9].sum() == 0
+    if np.sum(weights >= 1e-9) > 1:
+        kept = weights >= 1e-9
+        assert stats.chisquare(observed[kept], n * weights[kept] / weights[kept].sum()).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("law", LAWS, ids=repr)
+def test_a_quantile_is_the_smallest_count_that_reaches_it(law: CountLaw) -> None:
+    uniforms = np.linspace(0.001, 0.999, 400)
+    counts = quantile(law, uniforms).astype(float)
+    assert np.all(cdf(law, counts) >= uniforms)
+    assert np.all(cdf(law, counts - 1) < uniforms)
+
+
+def test_a_heavy_tail_without_a_cap_has_the_mean_of_its_closed_form() -> None:
+    assert mean(Pareto(scale=100, alpha=2.5)) == pytest.approx(100 * 2.5 / 1.5, rel=1e-3)  # less half a unit of rounding at most
+    assert mean(Gamma(mean=5000, cv=2)) == pytest.approx(5000, rel=1e-3)
+    assert mean(Weibull(mean=1e6, cv=1)) == pytest.approx(1e6, rel=1e-5)
 
 
 def test_lognormal_between_its_caps_follows_the_lognormal_law() -> None:

@@ -18,7 +18,7 @@ from loadlab.scenario.plan import Image, RequestPlan
 from loadlab.scenario.prompts import PromptWriter, check_images, png
 from loadlab.scenario.sessions import Sessions
 from loadlab.scenario.tokenizer_file import load_tokenizer
-from loadlab.wire.tokens import estimate_tokens
+from loadlab.wire.tokens import BLOCK_TOKENS, estimate_tokens, text_pieces
 
 
 def plan_of(requests: int = 20, seed: int = 1, **kwargs: object) -> RequestPlan:
@@ -60,6 +60,22 @@ def test_a_sessions_turns_alternate_and_each_begins_with_the_last_ones_messages(
             assert messages[: len(messages) - 2] == writer.messages(plan.request(request.seq - 1))
     systems = {writer.messages(request)[0] for request in plan.requests()}
     assert len(systems) == 1
+
+
+def test_a_prefix_cache_finds_in_the_text_what_the_plan_shares_and_nothing_else() -> None:
+    plan = plan_of(sessions=sessions(shared_prefix_tokens=70))
+    writer = PromptWriter(plan)
+    pieces = [text_pieces(text for _, text in writer.messages(request)) for request in plan.requests()]
+    for request in plan.requests():
+        shared = 70 // BLOCK_TOKENS
+        if request.turn:
+            shared = plan.request(request.seq - 1).prompt_tokens // BLOCK_TOKENS
+        earlier = {piece for other in pieces[: request.seq] for piece in other}
+        found = 0
+        while found < len(pieces[request.seq]) and pieces[request.seq][found] in earlier:
+            found += 1
+        assert found == (shared if request.seq else 0)
+        assert not earlier & set(pieces[request.seq][found:])
 
 
 def test_without_a_prefix_there_is_no_system_message() -> None:

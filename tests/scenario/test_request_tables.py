@@ -41,6 +41,13 @@ def test_a_class_may_ask_in_its_own_way_on_top_of_what_the_run_asks(tmp_path: Pa
     assert not {"stream", "stream_options", "ignore_eos"} & sent.keys()
 
 
+def test_what_a_target_refused_in_the_preflight_stays_out_and_other_wishes_stay(tmp_path: Path) -> None:
+    request = load(tmp_path, '[classes.c.request]\nmin_tokens = true\nmax_tokens_field = "max_completion_tokens"').classes["c"].request
+    assert request is not None
+    sent = json.loads(chat("m", [("user", "a")], 8, options=request.options(OpenAIOptions(ignore_eos=False, include_usage=False))).body)
+    assert sent.keys() == {"model", "messages", "max_completion_tokens", "min_tokens", "stream"}
+
+
 @pytest.mark.parametrize(
     ("more", "key", "says"),
     [

@@ -116,6 +116,12 @@ def test_usage_comes_from_wherever_it_was_last_said() -> None:
     assert answer(delta("a"), event({"index": 0, "delta": {}, "finish_reason": "stop"}, usage="much")).tokens_estimated
 
 
+def test_a_zero_beside_a_text_is_no_count() -> None:
+    empty = event(usage={"prompt_tokens": 0, "completion_tokens": 0})
+    assert answer(delta("12345678"), delta(finish="stop"), empty, DONE).output_tokens == 2
+    assert answer(delta("", finish="stop"), empty, DONE).output_tokens == 0
+
+
 def test_lone_surrogates_and_infinite_logprobs_are_read() -> None:
     odd = b'data: {"choices": [{"index": 0, "delta": {"content": "\\ud83d"}, "logprobs": {"x": -Infinity}, "finish_reason": "stop"}]}\n\n'
     found = answer(odd, DONE)
@@ -156,6 +162,11 @@ def test_an_error_event_within_a_stream_is_what_it_says_and_tokens_are_kept() ->
     assert (found.outcome, found.cause, found.http_status) == (Outcome.OOM, Cause.OOM_REPORTED, 200)
     assert (found.output_tokens, found.first_token_s) == (3, 2.0)
     assert found.error == "CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+def test_what_comes_after_an_error_event_does_not_undo_it() -> None:
+    found = answer(delta("a"), OOM, USAGE, delta(finish="stop"), DONE)
+    assert (found.cause, found.output_tokens) == (Cause.OOM_REPORTED, 2)
 
 
 def test_an_error_event_counts_though_the_connection_broke_too() -> None:

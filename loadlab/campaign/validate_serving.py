@@ -1,0 +1,197 @@
+"""Scores the simulator on published serving runs at fixed concurrency: the closed loop itself is simulated, start-up burst included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loadlab.analysis.scoring import Scored, Unpredicted
+from loadlab.campaign.closed_loop import ClosedLoopMeans, ClosedLoopWork, run_closed_loop
+from loadlab.campaign.measured import exclusion_of, has_number, number, read_rows
+from loadlab.catalog.bands import Band, Phase, band_of
+from loadlab.catalog.names import engine_name, gpu_name, model_name
+from loadlab.catalog.specs import EngineSpec, KvFormat, ModelSpec, Quantisation, engines, find, gpus, models
+from loadlab.errors import InputError
+from loadlab.simulator.cluster import SimulatedCluster
+from loadlab.simulator.spec import ClusterSpec, EngineLimits, PoolSpec, ShardedModel
+
+COLUMNS = ("model", "gpu", "tp", "dtype", "engine", "isl", "osl", "load")
+METRICS = ("ttft_ms", "tpot_ms", "output_tok_s")
+REQUESTS_PER_CLIENT = 10  # as InferenceX and most harnesses send
+REQUESTS_AT_MOST = 4000
+SPREAD = 0.8  # InferenceX draws lengths evenly from 80 % of the nominal ones up to these
+# Sources whose harness sends equal lengths to all: their clients stay in step where an engine lets prompts go before decodes.
+EQUAL_LENGTHS = ("aic-auto-gap-analysis",)
+FP8_BY_BLOCK = ("qwen3-235b", "qwen3-30b")  # whose FP8 checkpoints are published so, beside 16-bit ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingRun:
+    """One row: what to simulate, and what it is called."""
+
+    row: dict[str, Any]
+    hardware: ShardedModel
+    limits: EngineLimits
+    engine: EngineSpec
+    work: ClosedLoopWork
+    replicas: int
+
+    @property
+    def kind(self) -> str:
+        """dense or moe."""
+        return "dense" if models()[self.hardware.model].experts is None else "moe"
+
+    def cluster(self, step_scale: float = 1.0) -> SimulatedCluster:
+        """A fresh one, each step as long as `step_scale` says."""
+        pool = PoolSpec(serves=("m",), replicas=self.replicas, hardware=replace(self.hardware, step_scale=step_scale), engine=self.limits)
+        return SimulatedCluster(ClusterSpec(name="validation", pools={"p": pool}), "this row")
+
+
+def score_serving(path: Path, progress: Any = None) -> tuple[list[Scored], list[Unpredicted]]:
+    """Every measured figure of every row predicted, or listed with why not. Raises InputError on a file that is not such a table.
+
+    Rows are dealt out to the machine's processors; `progress(done, total)` is told of each share that is done.
+    """
+    from joblib import Parallel, cpu_count, delayed
+
+    from loadlab.catalog.specs import added_rows
+
+    rows = read_rows(path, COLUMNS)
+    shares = [rows[start : start + 40] for start in range(0, len(rows), 40)]
+    workers = min(cpu_count(), len(shares), 8)
+    results: list[tuple[list[Scored], list[Unpredicted]]] = []
+    for done, result in enumerate(
+        Parallel(workers, return_as="generator")(delayed(_score_rows)(share, added_rows()) for share in shares), 1
+    ):
+        results.append(result)
+        if progress is not None:
+            progress(min(len(rows), 40 * done), len(rows))
+    return [s for scored, _ in results for s in scored], [u for _, missed in results for u in missed]
+
+
+def _score_rows(rows: list[dict[str, Any]], extra: Any) -> tuple[list[Scored], list[Unpredicted]]:
+    from loadlab.catalog.specs import put_rows
+
+    put_rows(extra)  # a worker process has only the shipped catalogue
+    scored: list[Scored] = []
+    unpredicted: list[Unpredicted] = []
+    for row in rows:
+        measured = [metric for metric in METRICS if has_number(row, metric)]
+        reason = exclusion_of(row)
+        if reason is None:
+            try:
+                scored += _score(row, measured)
+                continue
+            except (ValueError, InputError) as error:
+                reason = str(error)
+        unpredicted += [Unpredicted(metric=metric, reason=reason) for metric in measured]
+    return scored, unpredicted
+
+
+def _score(row: dict[str, Any], measured: list[str]) -> list[Scored]:
+    run = serving_run(row)
+    predicted = _figures(run, run_closed_loop(run.cluster(), run.work))
+    gpu = find(gpus(), run.hardware.gpu, what="gpu")
+    serving, ttft = band_of(gpu, run.kind, Phase.SERVING), band_of(gpu, run.kind, Phase.TTFT)
+    fast = _figures(run, run_closed_loop(run.cluster(serving.low), run.work))
+    slow = _figures(run, run_closed_loop(run.cluster(serving.high), run.work))
+    return [
+        Scored(
+            gpu=str(row["gpu"]),
+            kind=run.kind,
+            phase=str(row.get("mode", "agg")),
+            engine=str(row["engine"]),
+            metric=metric,
+            measured=number(row, metric),
+            predicted=predicted[metric],
+            low=_band(metric, predicted[metric], fast[metric], slow[metric], ttft)[0],
+            high=_band(metric, predicted[metric], fast[metric], slow[metric], ttft)[1],
+        )
+        for metric in measured
+    ]
+
+
+def _band(metric: str, predicted: float, fast: float, slow: float, ttft: Band) -> tuple[float, float]:
+    """From the simulation at both ends; TTFT, which hangs on how clients fall into step, is at least as wide as its own residuals."""
+    low, high = min(fast, slow, predicted), max(fast, slow, predicted)
+    if metric != "ttft_ms":
+        return low, high
+    return min(low, predicted * ttft.low), max(high, predicted * ttft.high)
+
+
+def _figures(run: ServingRun, means: ClosedLoopMeans) -> dict[str, float]:
+    """The metrics as published: milliseconds, and tokens a second of all clients by Little's law."""
+    ttft_s = means.ttft_s + run.engine.request_s
+    throughput = run.work.clients * run.work.output_tokens / (ttft_s + means.tpot_s * (run.work.output_tokens - 1))
+    return {"ttft_ms": 1e3 * ttft_s, "tpot_ms": 1e3 * means.tpot_s, "output_tok_s": throughput}
+
+
+def serving_run(row: dict[str, Any]) -> ServingRun:
+    """What a row says was run, read with the defaults of its engine. Raises ValueError or InputError."""
+    hardware, replicas = _hardware(row)
+    engine_row = engine_name(str(row["engine"]))
+    if engine_row is None:
+        raise ValueError(f"engine {row['engine']!r} is not one of {', '.join(engines())}")
+    engine = engines()[engine_row]
+    clients = max(1, round(number(row, "load")))
+    limits = EngineLimits(
+        max_running=max(256, clients),
+        max_batched_tokens=max(engine.max_batched_tokens, clients),
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+        prefix_caching=False,
+    )
+    is_equal = any(words in str(row.get("source", "")) for words in EQUAL_LENGTHS)
+    is_in_step = is_equal and engine.stays_in_step
+    work = ClosedLoopWork(
+        clients=clients,
+        requests=clients if is_in_step else max(clients * 2, min(clients * REQUESTS_PER_CLIENT, REQUESTS_AT_MOST), 16),
+        prompt_tokens=round(number(row, "isl")),
+        output_tokens=round(number(row, "osl")),
+        spread=1.0 if is_in_step else SPREAD,
+    )
+    hardware = replace(hardware, host_s=engine.host_s, host_per_sequence_s=engine.host_per_sequence_s)
+    return ServingRun(row=row, hardware=hardware, limits=limits, engine=engine, work=work, replicas=replicas)
+
+
+def _hardware(row: dict[str, Any]) -> tuple[ShardedModel, int]:
+    """The group that a row's parallel degrees make, and how many of them."""
+    gpu_row, model_row = gpu_name(str(row["gpu"])), model_name(str(row["model"]))
+    if gpu_row is None:
+        raise ValueError(f"gpu {row['gpu']!r} is not in the catalogue; --gpus FILE adds one")
+    if model_row is None:
+        raise ValueError(f"model {row['model']!r} is not in the catalogue; --models DIR adds one from its config.json")
+    gpu, model = gpus()[gpu_row], models()[model_row]
+    tp, pp, dp, ep = (round(number(row, key, default=1.0)) if _is_given(row, key) else 1 for key in ("tp", "pp", "dp", "ep"))
+    if tp > gpu.gpus_per_node and ep > 1 and tp % ep == 0:
+        tp //= ep  # listed as MoE tensor * expert parallel: the same runs stand in the file with 8 GPUs, to the digit
+    is_shared = model.experts is not None and dp > 1  # dense data-parallel ranks share nothing: replicas
+    hardware = ShardedModel(
+        model=model_row,
+        gpu=gpu_row,
+        quantisation=_quantisation(str(row["dtype"]), model_row, model),
+        kv_format=KvFormat.BF16,
+        tensor_parallel=tp,
+        pipeline_parallel=pp,
+        data_parallel=dp if is_shared else 1,
+        expert_parallel=ep if model.experts is not None else 1,
+        link=gpu.link,
+        gpus_per_node=gpu.gpus_per_node,
+        node_link=gpu.node_link,
+    )
+    return hardware, 1 if is_shared else dp
+
+
+def _is_given(row: dict[str, Any], key: str) -> bool:
+    """Whether a degree is there: some tables write 0 or nothing for a model that has no experts."""
+    return has_number(row, key)
+
+
+def _quantisation(dtype: str, name: str, model: ModelSpec) -> Quantisation:
+    """The weights' format. `fp8` of a checkpoint that is published block-wise is block-wise."""
+    plain = {"float16": "fp16", "bfloat16": "bf16", "fp8_static": "fp8", "w4a16": "int4", "w4a16_mxfp4": "mxfp4", "fp4": "nvfp4"}.get(
+        dtype, dtype
+    )
+    quantisation = Quantisation(plain)
+    is_by_block = model.quantisation is Quantisation.FP8_BLOCK or any(part in name.lower() for part in FP8_BY_BLOCK)
+    return Quantisation.FP8_BLOCK if quantisation is Quantisation.FP8 and is_by_block else quantisation

@@ -1,0 +1,61 @@
+"""Cells of the page of one run: verdicts, findings, latencies with their intervals, and groups of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from loadlab.report.findings import (
+    ALL_METRICS,
+    number_text,
+    slo_sentences,
+    steadiness_sentences,
+    tau_sentence,
+    too_short_sentence,
+    verdict_lines,
+)
+from loadlab.report.text import success_text
+from loadlab.units import format_duration
+
+Json = Mapping[str, Any]
+STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
+_OF_GROUPS = (("ttft_s", ("p50", "p95", "p99")), ("tpot_s", ("p50", "p95")), ("e2e_s", ("p50", "p95", "p99")))
+
+
+def numbers_of(summary: Json) -> dict[str, Any]:
+    """What the template shows of a run's numbers; every text in `summary` is clean already."""
+    return {
+        "verdicts": verdict_lines(summary),
+        "alarms": [said for said, is_alarm in steadiness_sentences(summary) if is_alarm],
+        "findings": [
+            *(said for said, is_alarm in steadiness_sentences(summary) if not is_alarm),
+            *slo_sentences(summary),
+            *(said for said in (tau_sentence(summary), too_short_sentence(summary)) if said is not None),
+        ],
+        "statistics": STATISTICS,
+        "metrics": [
+            {"words": words, "n": metric["n"], "cells": [_cell(metric[name]) for name in STATISTICS]}
+            for key, words in ALL_METRICS.items()
+            if (metric := summary["metrics"][key])["n"] or key != "itl_s"
+        ],
+        "group_heads": [f"{ALL_METRICS[key]} {name}" for key, names in _OF_GROUPS for name in names],
+        "groups": {
+            label: [{"name": name, "planned": group["planned"], "cells": _group_cells(group)} for name, group in groups.items()]
+            for label, groups in summary["groups"].items()
+        },
+    }
+
+
+def _cell(estimate: Json) -> tuple[str, str]:
+    """(value with its unit, interval in that unit)."""
+    value = estimate["value"]
+    if value is None:
+        return "-", ""
+    scale, unit = (1e3, "ms") if abs(value) < 1 else (1.0, "s") if abs(value) < 600 else (1 / 60, "min")
+    number, _, interval = number_text(estimate, scale).partition(" ")
+    return f"{number} {unit}" if value else format_duration(value), interval
+
+
+def _group_cells(group: Json) -> list[str]:
+    latencies = [_cell(group["metrics"][key][name])[0] for key, names in _OF_GROUPS for name in names]
+    return [success_text(group), *latencies]
