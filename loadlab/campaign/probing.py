@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ from loadlab.analysis.attainment import attained
 from loadlab.analysis.latency import duration_s, e2e_s, order_statistic, ttft_s
 from loadlab.analysis.steadiness import overload, warm_up_length
 from loadlab.analysis.table import RequestTable, table_of_chunks
-from loadlab.campaign.target import Target, engine_of
-from loadlab.campaign.trial import Trial, prepare
+from loadlab.campaign.target import Target
+from loadlab.campaign.trial import Trial, prepare, replay
 from loadlab.planning.levels import Level, level_of
 from loadlab.planning.search import Ask
 from loadlab.record.client import ClientFacts
@@ -58,7 +57,7 @@ def run_probe(probing: Probing, ask: Ask, number: int, progress: Progress) -> Le
             path = probing.keep_rows_in / f"{number:02d}-{ask.rate_per_s:.4g}-per-s"
             sink.inner = stack.enter_context(RunDir.create(path, trial.manifest(probing.host), replace=True))
         try:
-            _engine(trial).replay(trial.plan, sink, lambda done, _: progress(done, len(trial.plan)))
+            replay(trial, sink, lambda done, _: progress(done, len(trial.plan)), itl=False)
         except EnoughError:
             pass
         finally:
@@ -66,10 +65,6 @@ def run_probe(probing: Probing, ask: Ask, number: int, progress: Progress) -> Le
                 sink.inner.finalise(len(trial.plan), interrupted=True)
     level = sink.level or sink.judge_all()
     return replace(level, digest=trial.plan.digest, run=None if path is None else path.name)
-
-
-def _engine(trial: Trial) -> Any:
-    return engine_of(trial.target, trial.drawn_with, f"probe-{secrets.token_hex(4)}", itl=False)
 
 
 class _Judging:

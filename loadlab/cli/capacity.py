@@ -53,6 +53,7 @@ def capacity(
     idle_timeout: http_flags.IdleTimeout = "60s",
     insecure: http_flags.Insecure = False,
     preflight: http_flags.Preflight = True,
+    tokenizer: http_flags.Tokenizer = None,
     yes: http_flags.Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print capacity.json on stdout, and nothing else.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
@@ -69,7 +70,7 @@ def capacity(
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     http = HttpFlags(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=None,
-        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, yes=yes,
+        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
     )  # fmt: skip
     where = resume or out
     if from_runs:
