@@ -136,6 +136,12 @@ def design_of(base: Sequence[RunNumbers], candidate: Sequence[RunNumbers]) -> De
     return Design.TWO_STRANGERS if min(len(base), len(candidate)) == 1 else Design.STRANGERS
 
 
+def is_one_scenario(runs: Sequence[RunNumbers]) -> bool:
+    """True if all ran one scenario; False also where that is not known, as of imported runs."""
+    digests = {run.scenario_digest for run in runs}
+    return len(digests) == 1 and None not in digests
+
+
 def compare_runs(
     base: Sequence[RunNumbers], candidate: Sequence[RunNumbers], metrics: Sequence[Metric], changes: Mapping[str, Sequence[float]] = {}
 ) -> Comparison:
@@ -155,7 +161,7 @@ def compare_runs(
         differences=tuple(judged(differences)),
         shifts=tuple(_shifts(base, candidate, is_paired=is_paired)),
         typical=tuple(_typical(changes)),
-        is_same_scenario=len({run.scenario_digest for run in (*base, *candidate)}) == 1,
+        is_same_scenario=is_one_scenario((*base, *candidate)),
     )
 
 

@@ -13,7 +13,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from loadlab.analysis.compare import Comparison, Design, Difference, Shift, Typical, judged, shift_of, typical_of, with_evidence
+from loadlab.analysis.compare import (
+    Comparison,
+    Design,
+    Difference,
+    Shift,
+    Typical,
+    is_one_scenario,
+    judged,
+    shift_of,
+    typical_of,
+    with_evidence,
+)
 from loadlab.analysis.evidence import Student
 from loadlab.analysis.readings import (
     DECILES,
@@ -47,7 +58,7 @@ def compare_one_pair(
         differences=tuple(judged(differences)),
         shifts=tuple(_shifts(base_numbers, candidate_numbers, a, b)),
         typical=tuple(_typical(a, b)),
-        is_same_scenario=base_numbers.scenario_digest == candidate_numbers.scenario_digest,
+        is_same_scenario=is_one_scenario((base_numbers, candidate_numbers)),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -50,7 +49,8 @@ class NameColumn:
 class RequestTable:
     """n rows as columns, in the order of the rows. NaN where the row has None; tokens are float64 for that reason.
 
-    `outcome` indexes OUTCOMES, `cause` indexes CAUSES or is NO_CAUSE. 150 bytes a row.
+    `outcome` indexes OUTCOMES, `cause` indexes CAUSES or is NO_CAUSE. Up to 150 bytes a row; a column whose rows
+    all say the same takes none, and is read-only.
     """
 
     seq: IntArray
@@ -116,8 +116,8 @@ def build_table(records: Iterable[RequestRecord]) -> RequestTable:
 
 def table_of_chunks(chunks: Iterable[Sequence[Mapping[str, Any]]]) -> RequestTable:
     """The columns of rows as `RunDir.row_chunks` gives them; absent columns read as None. Never holds more than one chunk."""
-    seqs, outcomes, causes = array("q"), array("b"), array("b")
-    floats = {name: array("d") for name in _FLOAT_COLUMNS}
+    seqs, outcomes, causes = _Column(np.int64), _Column(np.int8), _Column(np.int8)
+    floats = {name: _Column(np.float64) for name in _FLOAT_COLUMNS}
     names = {name: _Names() for name in _NAME_COLUMNS}
     for rows in chunks:
         seqs.extend([row["seq"] for row in rows])
@@ -126,10 +126,36 @@ def table_of_chunks(chunks: Iterable[Sequence[Mapping[str, Any]]]) -> RequestTab
         for name, column in _NAME_COLUMNS.items():
             names[name].extend([row.get(column) for row in rows])
         for name, values in floats.items():
-            values.frombytes(np.array([row.get(name) for row in rows], dtype=np.float64).tobytes())  # None becomes NaN
+            values.extend([row.get(name) for row in rows])  # None becomes NaN
     columns: dict[str, Any] = {name: found.column() for name, found in names.items()}
-    columns |= {name: _column(values, np.float64) for name, values in floats.items()}
-    return RequestTable(seq=_column(seqs, np.int64), outcome=_column(outcomes, np.int8), cause=_column(causes, np.int8), **columns)
+    columns |= {name: values.values() for name, values in floats.items()}
+    return RequestTable(seq=seqs.values(), outcome=outcomes.values(), cause=causes.values(), **columns)
+
+
+class _Column:
+    """A column under way. While every row says the same it is that one number, as many columns are to their end."""
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self._count = 0
+        self._room = np.empty(0, dtype=dtype)  # the column's beginning, once rows differ; pages that nobody wrote to cost nothing
+        self._same: NDArray[Any] | None = np.empty(0, dtype=dtype)
+
+    def extend(self, values: Sequence[Any]) -> None:
+        new = np.array(values, dtype=self._room.dtype)
+        first, self._count = self._count, self._count + len(new)
+        if self._same is not None:
+            self._same = self._same if first else new[:1].copy()
+            if new.tobytes() == self._same.tobytes() * len(new):
+                return
+        if len(self._room) < self._count:
+            self._room.resize(2 * self._count, refcheck=False)
+        if self._same is not None:
+            self._room[:first] = self._same
+            self._same = None
+        self._room[first : self._count] = new
+
+    def values(self) -> NDArray[Any]:
+        return self._room[: self._count] if self._same is None else np.broadcast_to(self._same[:1], self._count if self._count else (0,))
 
 
 class _Names:
@@ -137,7 +163,7 @@ class _Names:
 
     def __init__(self) -> None:
         self._code: dict[str | None, int] = {None: NO_NAME}
-        self._codes = array("i")
+        self._codes = _Column(np.int32)
 
     def extend(self, found: list[str | None]) -> None:
         for name in dict.fromkeys(found):
@@ -146,12 +172,7 @@ class _Names:
         self._codes.extend([self._code[name] for name in found])
 
     def column(self) -> NameColumn:
-        return NameColumn(names=tuple(name for name in self._code if name is not None), codes=_column(self._codes, np.int32))
-
-
-def _column(values: array[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    """The same memory as numpy sees it: a table of millions of rows is never there twice."""
-    return np.frombuffer(values, dtype=dtype) if values else np.empty(0, dtype=dtype)
+        return NameColumn(names=tuple(name for name in self._code if name is not None), codes=self._codes.values())
 
 
 def _as_chunks(records: Iterator[RequestRecord]) -> Iterator[list[dict[str, Any]]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from loadlab.analysis.compare import Comparison, Design, compare_runs
 from loadlab.analysis.gating import GateResult, GateVerdict, Margin, complete_margins, judge
@@ -16,7 +17,8 @@ from loadlab.campaign.sides import compare_run_dirs, measure
 from loadlab.errors import InputError
 from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status
 from loadlab.record.run_dir import RunDir
-from loadlab.report.gate import GateReport
+from loadlab.report.gate import GateReport, threshold_line
+from loadlab.report.numbers import gather, judgements, thresholds_block
 from loadlab.report.summary import load_table
 from loadlab.report.validity import validity_block
 from loadlab.slo import Metric, Slos, read_slos
@@ -24,11 +26,27 @@ from loadlab.slo import Metric, Slos, read_slos
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRules:
-    """What a candidate is held to. No margins: the default ones, where there is a base."""
+    """What a candidate is held to. No margins: the default ones, where there is a base. `thresholds` hold for each of its runs."""
 
     margins: tuple[Margin, ...] = ()
+    thresholds: tuple[str, ...] = ()
     fewest_pairs: int = 2
     passes_inconclusive: bool = False
+
+
+def gate_by_thresholds(candidate: Sequence[RunDir], rules: GateRules, host: HostFacts) -> GateReport:
+    """The report on runs that are compared with nothing: each keeps the thresholds of its scenario and those of `rules`, or does not.
+
+    Raises InputError if there is no threshold, or one needs an SLO that the run has not.
+    """
+    rules = replace(rules, thresholds=(*candidate[0].manifest.scenario.get("thresholds", ()), *rules.thresholds))
+    if not rules.thresholds:
+        raise InputError(
+            "is missing, and the scenario has no thresholds: say what the run is held to, such as --threshold 'ttft.p95 < 800ms', "
+            "or what it is compared with (--baseline)",
+            key="--threshold",
+        )
+    return _report(candidate[0].manifest.name, candidate, candidate, None, None, rules, host)
 
 
 def gate_against_runs(base: Sequence[RunDir], candidate: Sequence[RunDir], rules: GateRules, host: HostFacts) -> GateReport:
@@ -38,7 +56,8 @@ def gate_against_runs(base: Sequence[RunDir], candidate: Sequence[RunDir], rules
     margins = complete_margins(rules.margins, slos)
     compared = compare_run_dirs(name, base, candidate, _metrics(margins, slos))
     result = judge(compared.comparison, margins, rules.fewest_pairs)
-    return _report(name, [*base, *candidate], compared.comparison, result, rules, host, _said(compared.comparison))
+    warnings = (*compared.warnings, *_said(compared.comparison))
+    return _report(name, [*base, *candidate], candidate, compared.comparison, result, rules, host, warnings)
 
 
 def gate_against_baseline(file: Path, candidate: Sequence[RunDir], rules: GateRules, host: HostFacts) -> GateReport:
@@ -58,13 +77,14 @@ def gate_against_baseline(file: Path, candidate: Sequence[RunDir], rules: GateRu
         "what else changed since then counts as a difference",
         *_said(comparison),
     ]
-    return _report(baseline.name, candidate, comparison, judge(comparison, margins, rules.fewest_pairs), rules, host, warnings)
+    result = judge(comparison, margins, rules.fewest_pairs)
+    return _report(baseline.name, candidate, candidate, comparison, result, rules, host, warnings)
 
 
 def _common_name(base: Sequence[RunDir], candidate: Sequence[RunDir]) -> str:
     first = base[0].manifest
     for run in (*base, *candidate):
-        if run.manifest.scenario_digest != first.scenario_digest:
+        if run.manifest.scenario_digest != first.scenario_digest:  # of imported runs neither is known
             raise InputError(
                 f"ran another scenario than {base[0].path}, so that a difference may be that of the traffic. "
                 "Run the same scenario on both targets; `loadlab compare` shows strangers",
@@ -100,12 +120,14 @@ def _said(comparison: Comparison) -> list[str]:
 def _report(
     name: str,
     runs: Sequence[RunDir],
+    candidate: Sequence[RunDir],
     comparison: Comparison | None,
     result: GateResult | None,
     rules: GateRules,
     host: HostFacts,
     warnings: Sequence[str] = (),
 ) -> GateReport:
+    found = [_threshold_blocks(run, rules.thresholds) for run in candidate] if rules.thresholds else []
     return GateReport(
         name=name,
         command=shlex.join(host.argv),
@@ -115,9 +137,20 @@ def _report(
         problems=tuple(_problems(runs)),
         comparison=comparison,
         result=result,
+        thresholds=tuple(threshold_line(block, many=len(candidate) > 1) for blocks in found for block in blocks),
+        threshold_blocks=tuple(block for blocks in found for block in blocks),
         warnings=tuple(warnings),
         passes_inconclusive=rules.passes_inconclusive,
     )
+
+
+def _threshold_blocks(run: RunDir, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Each threshold as the run's summary has it, with the run's name. Raises InputError on one that cannot be judged."""
+    try:
+        found = judgements(gather(load_table(run), run.manifest.scenario, _slos(run)), texts)
+    except ValueError as error:
+        raise InputError(f"= {error}", source=str(run.path), key="thresholds") from None
+    return [{"run": str(run.path), **block} for block in thresholds_block(found)]
 
 
 def _problems(runs: Sequence[RunDir]) -> Iterator[tuple[str, GateVerdict, str]]:

@@ -23,6 +23,7 @@ from loadlab.analysis.totals import totals_of
 from loadlab.errors import InputError
 from loadlab.record.manifest import MANIFEST_FILE, Status
 from loadlab.record.run_dir import REQUESTS_FILE, RunDir
+from loadlab.report.imported import imported_warning
 from loadlab.report.summary import load_table
 from loadlab.slo import Metric, Slos, read_slos
 
@@ -86,7 +87,7 @@ def compare_run_dirs(name: str, base: Sequence[RunDir], candidate: Sequence[RunD
         case _:
             sides = [[measure(run, asked, slos)[0] for run in side] for side in (base, candidate)]
             comparison = compare_runs(sides[0], sides[1], asked)
-    return Compared(name=name, comparison=comparison, warnings=tuple(_warnings(base, candidate, comparison)))
+    return Compared(name=name, comparison=comparison, warnings=tuple(_warnings([*base, *candidate])))
 
 
 def _compare_pairs(
@@ -132,9 +133,10 @@ def measure(run: RunDir, metrics: Sequence[Metric], slos: Slos | None) -> tuple[
     return numbers, table
 
 
-def _warnings(base: Sequence[RunDir], candidate: Sequence[RunDir], comparison: Comparison) -> Iterator[str]:
-    for run in (*base, *candidate):
+def _warnings(runs: Sequence[RunDir]) -> Iterator[str]:
+    for run in runs:
         if run.manifest.status is not Status.COMPLETE:
             yield f"{run.path} is {run.manifest.status}: what it did not measure counts as not OK, and its latencies are those of a part"
-    if not comparison.is_same_scenario:
-        yield "the scenario was changed between the sides: a difference may be that of the traffic"
+        imported = imported_warning(str(run.path), run.manifest.engine, list(run.manifest.conditions))
+        if imported is not None:
+            yield imported

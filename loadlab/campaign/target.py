@@ -12,8 +12,10 @@ from loadlab.engines.endpoint import Endpoint
 from loadlab.engines.live import LiveView
 from loadlab.engines.locust import LocustEngine
 from loadlab.engines.simulation import SimulationEngine, check_plan
+from loadlab.scenario.model import TrafficClass
 from loadlab.scenario.plan import RequestPlan
 from loadlab.scenario.prompts import check_images
+from loadlab.scenario.tokenizer_file import load_tokenizer
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.files import load_cluster
 
@@ -28,17 +30,21 @@ def check_target(target: Target, plan: RequestPlan) -> None:
             check_plan(plan, _cluster(target, 0))
         case Endpoint():
             check_images(plan)
+            if target.tokenizer is not None:
+                load_tokenizer(target.tokenizer)
         case _:
             assert_never(target)
 
 
-def engine_of(target: Target, seed: int, run_id: str, *, itl: bool = True, watch: Watch | None = None) -> LoadEngine:
+def engine_of(
+    target: Target, classes: Mapping[str, TrafficClass], seed: int, run_id: str, *, itl: bool = True, watch: Watch | None = None
+) -> LoadEngine:
     """What replays a plan on the target, once. `run_id` begins each X-Request-ID; `itl` False spares the simulator some work."""
     match target:
         case Path():
             return SimulationEngine(_cluster(target, seed), itl=itl)
         case Endpoint():
-            return LocustEngine(target, run_id, watch, load_ceiling())
+            return LocustEngine(target, classes, run_id, watch, load_ceiling())
         case _:
             assert_never(target)
 
@@ -93,4 +99,5 @@ def _endpoint_conditions(endpoint: Endpoint, plan: RequestPlan) -> Mapping[str, 
         "idle_timeout_s": endpoint.idle_s,
         "abort_on": [str(rule) for rule in endpoint.abort_on],
         "preflight": endpoint.preflight,
+        "tokenizer": "4 characters a token (estimate)" if endpoint.tokenizer is None else endpoint.tokenizer.as_posix(),
     }

@@ -81,7 +81,7 @@ def prepare(scenario: Scenario, target: Target, seed: int, target_seed: int | No
 def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True, watch: Watch | None = None) -> None:
     """Replays the trial on its target. `watch` sees a run over HTTP as it stands."""
     run_id = f"{trial.scenario.name}-{secrets.token_hex(4)}"
-    engine_of(trial.target, trial.drawn_with, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
+    engine_of(trial.target, trial.scenario.classes, trial.drawn_with, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
 
 
 def count(trial: Trial, progress: Progress) -> Counter[Outcome]:
@@ -90,8 +90,17 @@ def count(trial: Trial, progress: Progress) -> Counter[Outcome]:
     return SimulationEngine(SimulatedCluster(load_cluster(trial.target), str(trial.target), trial.drawn_with)).count(trial.plan, progress)
 
 
-def record(trial: Trial, path: Path, host: HostFacts, progress: Progress, *, replace: bool = False, watch: Watch | None = None) -> RunDir:
-    """Replays the trial into a new run directory, finalises it and writes its summary.
+def record(
+    trial: Trial,
+    path: Path,
+    host: HostFacts,
+    progress: Progress,
+    *,
+    replace: bool = False,
+    watch: Watch | None = None,
+    summarise: bool = True,
+) -> RunDir:
+    """Replays the trial into a new run directory, finalises it and writes its summary, unless the caller will.
 
     Where the run ends early it does the same, and re-raises: KeyboardInterrupt, TargetUnreachableError and RunStoppedError. What has no
     row then was not sent, unless the load generator itself was lost.
@@ -105,13 +114,21 @@ def record(trial: Trial, path: Path, host: HostFacts, progress: Progress, *, rep
         except RunStoppedError as error:
             _close(run, trial, interrupted=not error.is_lost)
             raise
-        _close(run, trial, interrupted=False)
+        _close(run, trial, interrupted=False, summarise=summarise)
     return run
 
 
-def _close(run: RunDir, trial: Trial, *, interrupted: bool) -> None:
+def _close(run: RunDir, trial: Trial, *, interrupted: bool, summarise: bool = True) -> None:
     run.finalise(len(trial.plan), interrupted=interrupted)
-    run.save_summary(dump_summary(summarise_run(run)))
+    if summarise:
+        write_summary(run)
+
+
+def write_summary(run: RunDir) -> dict[str, Any]:
+    """Makes the summary of a finalised run from its rows, writes it, and returns it."""
+    summary = summarise_run(run)
+    run.save_summary(dump_summary(summary))
+    return summary
 
 
 def host_facts(argv: list[str]) -> HostFacts:

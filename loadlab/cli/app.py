@@ -9,13 +9,10 @@ from typing import Annotated
 import typer
 
 from loadlab import __version__
-from loadlab.cli import baseline, break_even, catalog, compare, decide, gate, report, run, serve, validate
+from loadlab.cli import baseline, break_even, catalog, compare, decide, doctor, gate, import_results, report, run, serve, validate
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
 
-WHAT = """Replay random and bursty LLM traffic on a simulated sharded backend, and record what becomes of every request.
-
-Version 0.1 knows one kind of target, the simulated backend (sim:CLUSTER.toml). HTTP endpoints come in a later version.
-"""
+WHAT = """Replay random and bursty LLM traffic on a simulated sharded backend or over HTTP, and record what becomes of every request."""
 app = typer.Typer(
     help=WHAT,
     no_args_is_help=True,
@@ -24,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("run", epilog=run.EPILOG)(run.run)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(catalog.app, name="catalog")
@@ -31,6 +29,7 @@ app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
+app.command("import", epilog=import_results.EPILOG)(import_results.import_results)
 app.command("gate", epilog=gate.EPILOG)(gate.gate)
 app.add_typer(baseline.app, name="baseline")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loadlab.cli import http_flags
+from loadlab.cli import http_flags, slo_flags
 from loadlab.cli.http_flags import HttpFlags
 from loadlab.errors import ExitCode, InputError
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 EPILOG = """Examples:
 
-  loadlab gate runs/candidate --baseline runs/base --margin ttft.p99=5% --junit gate.xml
+  loadlab gate runs/candidate --threshold 'ttft.p95 < 800ms' --threshold 'success_rate >= 99%'
+
+  loadlab gate runs/candidate --baseline runs/base --margin ttft.p90=5% --junit gate.xml
 
   loadlab gate --scenario scenarios/smoke.toml --target sim:new.toml --baseline-target sim:old.toml --pairs 5 --margin ttft.p99=5%
 """
@@ -59,6 +61,7 @@ def gate(
             show_default=False,
         ),
     ] = None,
+    threshold: slo_flags.ThresholdTexts = None,
     self_test: Annotated[bool, typer.Option("--self-test", help="Run the target against itself: how much do runs vary here?")] = False,
     inconclusive: Annotated[Inconclusive, typer.Option(help="What becomes of a build where nothing was shown.")] = Inconclusive.FAIL,
     seed: Annotated[
@@ -87,7 +90,9 @@ def gate(
     """Judge a candidate: regressed, passed, or inconclusive, with how many more pairs would tell.
 
     Give runs and a --baseline, or a --scenario and two targets: then pairs of runs are made, base and candidate in turn, both of a pair
-    with the same plan. Without --margin, p50 of TTFT, TPOT and end to end may be 5 % worse, and p90 10 %.
+    with the same plan. Runs without a baseline are held to thresholds, those of their scenario and of --threshold.
+
+    Without --margin, p50 of TTFT, TPOT and end to end may be 5 % worse, and p90 10 %.
 
     Exit codes: 0 passed, 99 regressed or inconclusive, 97 a run is incomplete, 98 a run is no valid measurement, 2 bad input.
     """
@@ -99,7 +104,10 @@ def gate(
     screen, host = Screen(is_quiet=quiet, is_stdout_taken=as_json), host_facts(sys.argv)
     fewest = (5 if scenario else 2) if pairs is None else pairs
     rules = GateRules(
-        margins=_read_margins(margin or []), fewest_pairs=fewest, passes_inconclusive=self_test or inconclusive is Inconclusive.PASS
+        margins=_read_margins(margin or []),
+        fewest_pairs=fewest,
+        thresholds=_read_thresholds(threshold or []),
+        passes_inconclusive=self_test or inconclusive is Inconclusive.PASS,
     )
     if scenario is None:
         _refuse(
@@ -134,14 +142,26 @@ def _read_margins(texts: list[str]) -> tuple[Margin, ...]:
         raise InputError(f"= {error}", key="--margin") from None
 
 
+def _read_thresholds(texts: list[str]) -> tuple[str, ...]:
+    """Checked before anything runs."""
+    from loadlab.slo import parse_threshold
+
+    try:
+        return tuple(str(parse_threshold(text)) for text in dict.fromkeys(texts))
+    except ValueError as error:
+        raise InputError(f"= {error}", key="--threshold") from None
+
+
 def _gate_runs(candidate: Path | None, baseline: Path | None, rules: GateRules, host: HostFacts) -> GateReport:
-    from loadlab.campaign.gate import gate_against_baseline, gate_against_runs
+    from loadlab.campaign.gate import gate_against_baseline, gate_against_runs, gate_by_thresholds
     from loadlab.campaign.sides import load_side
 
     if candidate is None:
         raise InputError("is missing: name the runs of a candidate, or pass --scenario to make pairs now", key="CANDIDATE")
     if baseline is None:
-        raise InputError("is missing: a run, a folder of runs, or a file of `loadlab baseline save`", key="--baseline")
+        if rules.margins:
+            raise InputError("needs --baseline: a run, a folder of runs, or a file of `loadlab baseline save`", key="--margin")
+        return gate_by_thresholds(load_side(candidate), rules, host)
     if baseline.is_file():
         return gate_against_baseline(baseline, load_side(candidate), rules, host)
     return gate_against_runs(load_side(baseline), load_side(candidate), rules, host)

@@ -55,6 +55,13 @@ Timeout = Annotated[
 IdleTimeout = Annotated[str, typer.Option(help="HTTP: limit on a pause within an answer that has begun.", metavar="TIME")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="HTTP: do not verify the TLS certificate. Recorded with the run.")]
 Preflight = Annotated[bool, typer.Option("--preflight/--no-preflight", help="HTTP: try each model with one request before the run.")]
+Tokenizer = Annotated[
+    Path | None,
+    typer.Option(
+        help="HTTP: folder of the model's tokenizer, for prompts of exactly the planned tokens. [default: 4 characters a token]",
+        show_default=False,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="HTTP: load a target that is not on this machine without asking.")]
 
 
@@ -71,6 +78,7 @@ class HttpFlags:
     idle_timeout: str
     insecure: bool
     preflight: bool
+    tokenizer: Path | None = None
     yes: bool
 
     def refuse(self, why: str) -> None:
@@ -82,6 +90,7 @@ class HttpFlags:
             "--max-in-flight": self.max_in_flight,
             "--abort-on": self.abort_on,
             "--insecure": self.insecure or None,
+            "--tokenizer": self.tokenizer,
         }
         for flag, value in given.items():
             if value is not None:
@@ -116,6 +125,7 @@ def build_endpoint(target: str, flags: HttpFlags, screen: Screen) -> Endpoint:
         idle_s=_span("--idle-timeout", flags.idle_timeout),
         abort_on=tuple(map(parse_abort_rule, flags.abort_on or ())),
         preflight=flags.preflight,
+        tokenizer=flags.tokenizer,
     )
     if flags.insecure:
         screen.say("WARNING: --insecure: the TLS certificate is NOT verified; whoever is between may read the API key and forge answers")

@@ -62,6 +62,7 @@ def run(
     idle_timeout: http_flags.IdleTimeout = "60s",
     insecure: http_flags.Insecure = False,
     preflight: http_flags.Preflight = True,
+    tokenizer: http_flags.Tokenizer = None,
     yes: http_flags.Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
@@ -89,7 +90,7 @@ def run(
     flags = {"--trace": trace, "--window-start": window_start, "--window": window}
     http = HttpFlags(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
-        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, yes=yes,
+        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
     )  # fmt: skip
     aim = _target(target, http, screen, is_campaign=is_campaign(scenario))
     try:
@@ -163,7 +164,7 @@ def _target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign:
 
 def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen: Screen, host: HostFacts, *, yes: bool) -> dict[str, Any]:
     from loadlab.campaign.results import load_summary
-    from loadlab.campaign.trial import prepare, record
+    from loadlab.campaign.trial import prepare, record, write_summary
     from loadlab.cli.live import live_screen
     from loadlab.engines.locust import RunStoppedError
 
@@ -174,13 +175,14 @@ def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen
         http_flags.confirm(target, [trial.plan], yes=yes)
     try:
         with live_screen(screen, scenario.name, target) as (progress, watch):
-            run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch)
+            run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch, summarise=False)
+        del trial  # a plan of a million requests, and the table of their rows, need not be in memory together
+        return write_summary(run_dir)
     except KeyboardInterrupt:
         raise RunInterruptedError(f"what was recorded is kept in {out}; `loadlab report {out}` shows it") from None
     except RunStoppedError:
         screen.show(load_summary(out))
         raise
-    return run_dir.load_summary()
 
 
 def _load_campaign(path: Path, variant: str | None, target: Target | None) -> Campaign:

@@ -58,6 +58,7 @@ class Endpoint:
     idle_s: float = DEFAULT_IDLE_S  # between two pieces of an answer that has begun
     abort_on: tuple[AbortRule, ...] = ()
     preflight: bool = True
+    tokenizer: Path | None = None  # folder with tokenizer.json, for prompts of exactly the planned tokens; None: four characters a token
 
     @property
     def url(self) -> str:

@@ -25,8 +25,10 @@ from loadlab.engines.messages import DONE, DRAIN, GO, NEWS, NOW, READY, REFUSED,
 from loadlab.errors import ExitCode, LoadlabError
 from loadlab.record.client import ClientFacts
 from loadlab.record.request import Cause, Outcome, RequestRecord
+from loadlab.scenario.model import TrafficClass
 from loadlab.scenario.plan import NOTHING, RequestPlan
 from loadlab.scenario.plan_bytes import dump_plan
+from loadlab.schema import as_table
 
 Watch = Callable[[LiveView], None]
 LOOK_EVERY_S = 0.25
@@ -48,9 +50,16 @@ class RunStoppedError(LoadlabError):
 class LocustEngine:
     """A LoadEngine over one HTTP endpoint. `watch` sees the run as it stands, four times a second."""
 
-    def __init__(self, endpoint: Endpoint, run_id: str, watch: Watch | None = None, ceiling: Mapping[str, Any] | None = None) -> None:
-        """`ceiling`: what this machine can do at most, to be kept beside the run."""
-        self._endpoint, self._run_id, self._watch, self._ceiling = endpoint, run_id, watch, ceiling
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        classes: Mapping[str, TrafficClass],
+        run_id: str,
+        watch: Watch | None = None,
+        ceiling: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`classes` say how they ask. `ceiling`: what this machine can do at most, to be kept beside the run."""
+        self._endpoint, self._classes, self._run_id, self._watch, self._ceiling = endpoint, classes, run_id, watch, ceiling
 
     def replay(self, plan: RequestPlan, sink: RecordSink, progress: Progress) -> None:
         """See LoadEngine. Raises TargetUnreachableError before the first request, RunStoppedError if the run ended early.
@@ -60,29 +69,36 @@ class LocustEngine:
         addresses = resolve(self._endpoint)
         with _signals() as asked, Child() as child:
             columns = dump_plan(plan)
-            child.hand_over(_job(self._endpoint, self._run_id, plan, addresses, len(columns)), columns)
+            child.hand_over(self._job(plan, addresses, len(columns)), columns)
             notes = _await_ready(child, plan, self._endpoint, asked)
             run = _Run(plan, self._endpoint, sink, child, asked, notes)
             run.follow(progress, self._watch, self._ceiling)
 
+    def _job(self, plan: RequestPlan, addresses: tuple[Address, ...], plan_bytes: int) -> Job:
+        endpoint = self._endpoint
+        return Job(
+            scheme=endpoint.scheme,
+            host=endpoint.host,
+            authority=endpoint.authority,
+            base_path=endpoint.base_path,
+            addresses=addresses,
+            models={name: endpoint.served_model(name) for name in plan.model.names},
+            classes={name: _class_table(self._classes[name]) for name in plan.traffic_class.names},
+            tokenizer=None if endpoint.tokenizer is None else str(endpoint.tokenizer),
+            api_key=None if endpoint.api_key is None else endpoint.api_key.reveal(),
+            insecure=endpoint.insecure,
+            max_in_flight=endpoint.max_in_flight,
+            timeout_s=endpoint.timeout_s,
+            idle_s=endpoint.idle_s,
+            preflight=endpoint.preflight,
+            run_id=self._run_id,
+            plan_bytes=plan_bytes,
+        )
 
-def _job(endpoint: Endpoint, run_id: str, plan: RequestPlan, addresses: tuple[Address, ...], plan_bytes: int) -> Job:
-    return Job(
-        scheme=endpoint.scheme,
-        host=endpoint.host,
-        authority=endpoint.authority,
-        base_path=endpoint.base_path,
-        addresses=addresses,
-        models={name: endpoint.served_model(name) for name in plan.model.names},
-        api_key=None if endpoint.api_key is None else endpoint.api_key.reveal(),
-        insecure=endpoint.insecure,
-        max_in_flight=endpoint.max_in_flight,
-        timeout_s=endpoint.timeout_s,
-        idle_s=endpoint.idle_s,
-        preflight=endpoint.preflight,
-        run_id=run_id,
-        plan_bytes=plan_bytes,
-    )
+
+def _class_table(traffic_class: TrafficClass) -> dict[str, Any]:
+    """How a class asks, as plain tables: {"request": ..}, {"http": ..}, or {} for the usual way."""
+    return {key: as_table(value) for key in ("request", "http") if (value := getattr(traffic_class, key)) is not None}
 
 
 def _await_ready(child: Child, plan: RequestPlan, endpoint: Endpoint, asked: list[int]) -> tuple[str, ...]:
@@ -149,7 +165,8 @@ class _Run:
                 if self._done is None and self._child.has_ended:
                     self._lose()
                     break
-                if time.monotonic() > self._stop_by_s:
+                if time.monotonic() > self._stop_by_s:  # it was told to give up and does not even do that
+                    self._lose()
                     break
         finally:
             self._sink.note_client(self._facts(ceiling), self._wall_s)
@@ -206,8 +223,7 @@ class _Run:
 
     def _lose(self) -> None:
         """The child is gone without its last word: what was not due yet was certainly not sent, the rest is unknown."""
-        records = self._records.never_due(self._window.at_s)
-        self._sink.append(records)
+        self._sink.append(self._records.without_row(self._window.at_s))
         self._stop = RunStoppedError(f"the load generator died: {self._child.last_words()}", ExitCode.INCOMPLETE, is_lost=True)
 
     def _facts(self, ceiling: Mapping[str, Any] | None) -> ClientFacts:
@@ -248,16 +264,15 @@ class _Records:
             said["prompt_tokens"] = int(self._plan.prompt_tokens[seq])
         return RequestRecord(**self._planned(seq), **said)
 
-    def never_due(self, now_s: float) -> list[RequestRecord]:
-        """Records of requests without a row that cannot have been sent by `now_s`: due later, or after one of those."""
+    def without_row(self, now_s: float) -> list[RequestRecord]:
+        """Records of requests of which nothing was told by `now_s`: due later, or after one of those, they were not sent."""
         plan = self._plan
         unsent = ~self._told & (plan.arrival_s > now_s)
         for seq in np.flatnonzero(plan.after_seq != NOTHING).tolist():
             unsent[seq] = unsent[plan.after_seq[seq]]
-        return [
-            RequestRecord(seq=seq, outcome=Outcome.NOT_SENT, cause=Cause.STOPPED, **self._planned(seq))
-            for seq in np.flatnonzero(unsent).tolist()
-        ]
+        missing = np.flatnonzero(~self._told).tolist()
+        ends = {True: (Outcome.NOT_SENT, Cause.STOPPED), False: (Outcome.UNKNOWN, Cause.LOST)}
+        return [RequestRecord(seq=i, outcome=ends[bool(unsent[i])][0], cause=ends[bool(unsent[i])][1], **self._planned(i)) for i in missing]
 
     def _planned(self, seq: int) -> dict[str, Any]:
         plan = self._plan

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from loadlab.schema import read_table
+from loadlab.wire.openai import RequestTable
+from loadlab.wire.template import HttpTemplate
 
 GO, DRAIN, NOW = b"go\n", b"drain\n", b"now\n"
 
@@ -34,6 +39,8 @@ class Job:
     base_path: str
     addresses: tuple[tuple[int, str, int], ...]
     models: Mapping[str, str]  # the scenario's model -> the one to ask for
+    classes: Mapping[str, Mapping[str, Any]]  # by traffic class: see `read_class_table`
+    tokenizer: str | None  # folder of a tokenizer; None: four characters a token
     api_key: str | None = field(repr=False)
     insecure: bool
     max_in_flight: int
@@ -44,3 +51,13 @@ class Job:
     plan_bytes: int
     worker: int = 0
     workers: int = 1
+
+
+Asking: TypeAlias = RequestTable | HttpTemplate
+
+
+def read_class_table(table: Mapping[str, Any]) -> Asking:
+    """How a class asks, from {"http": ..} or {"request": ..}; {} is the usual way."""
+    if "http" in table:
+        return read_table(HttpTemplate, table["http"], "job")
+    return read_table(RequestTable, table.get("request", {}), "job")

@@ -53,6 +53,7 @@ class Cause(StrEnum):
     STOPPED = "stopped"  # the run ended before it was due
     OUT_OF_SOCKETS = "out_of_sockets"  # file descriptors or ports exhausted on our side
     LOST = "lost"  # the worker that had it is gone
+    GIVEN_UP = "given_up"  # in flight when the run was stopped at once: what the server made of it is not known
     CLIENT_LEFT = "client_left"  # seen by a server: the client closed its connection before the answer was complete
 
 
@@ -84,6 +85,7 @@ OUTCOME_OF: Mapping[Cause, Outcome] = {
     Cause.STOPPED: Outcome.NOT_SENT,
     Cause.OUT_OF_SOCKETS: Outcome.NOT_SENT,
     Cause.LOST: Outcome.UNKNOWN,
+    Cause.GIVEN_UP: Outcome.UNKNOWN,
     Cause.CLIENT_LEFT: Outcome.TIMEOUT,
 }
 

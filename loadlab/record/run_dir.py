@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from loadlab.errors import ExitCode, InputError, LoadlabError
@@ -202,11 +201,6 @@ class RunDir:
         """Every row of `server.jsonl`; none if nothing was recorded."""
         self.flush()
         return (row for rows in read_timeline_chunks(self.path / TIMELINE_FILE) for row in rows)
-
-    def load_summary(self) -> dict[str, Any]:
-        """What `save_summary` wrote: of a run that was just recorded, its summary without reading its rows once more."""
-        summary: dict[str, Any] = orjson.loads((self.path / SUMMARY_FILE).read_bytes())
-        return summary
 
     def save_summary(self, summary: bytes) -> None:
         """Writes `summary.json`, whole or not at all."""

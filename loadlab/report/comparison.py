@@ -102,7 +102,7 @@ def claims(comparison: Comparison) -> Iterator[str]:
                 "are any, are what the length of each run leaves open."
             )
     if not comparison.is_same_scenario:
-        yield "The scenarios differ: a difference may be that of the traffic, not of the target."
+        yield "The scenarios differ, or are not known: a difference may be that of the traffic, not of the target."
 
 
 def value_text(metric: Metric, value: float | None) -> str:

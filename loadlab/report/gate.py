@@ -11,9 +11,11 @@ from loadlab.analysis.gating import Check, GateResult, GateVerdict, common_verdi
 from loadlab.analysis.readings import is_relative
 from loadlab.errors import ExitCode
 from loadlab.report.comparison import bounds_text, change_text, comparison_block, difference_block, value_text
+from loadlab.report.findings import verdict_lines
 from loadlab.report.text import clean_text
 from loadlab.slo import Metric, Unit
 
+_THRESHOLDS = {"passed": GateVerdict.PASSED, "failed": GateVerdict.FAILED, "undecided": GateVerdict.INCONCLUSIVE}
 GATE_SCHEMA = "loadlab/gate/1"
 Json = dict[str, Any]
 
@@ -114,6 +116,13 @@ def _details(check: Check) -> Iterator[str]:
         )
     if d.detectable is not None and check.verdict is not GateVerdict.REGRESSED:
         yield f"detectable: {change_text(d.metric, d.detectable).lstrip('+')}"
+
+
+def threshold_line(block: Json, *, many: bool) -> Line:
+    """A threshold of one run, from its block of a summary and the run's name; `many` runs each have their own line."""
+    (line,) = verdict_lines({"thresholds": [block]})
+    name = f"{line.threshold} ({clean_text(block['run'])})" if many else line.threshold
+    return Line(name=name, verdict=_THRESHOLDS[block["verdict"]], said=line.seen, detail=line.why)
 
 
 def headline(report: GateReport) -> str:

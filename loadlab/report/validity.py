@@ -9,6 +9,7 @@ from typing import Any
 from loadlab.analysis.table import RequestTable
 from loadlab.analysis.validity import Verdict, judge
 from loadlab.record.manifest import Manifest, Status
+from loadlab.report.imported import IMPORTED
 from loadlab.report.text import clean_text, three_digits
 from loadlab.units import format_duration
 
@@ -27,7 +28,7 @@ _HEADS = {
 
 def validity_block(table: RequestTable, manifest: Manifest) -> Json | None:
     """`validity` of the contract; None for a simulated run, whose clock cannot be late."""
-    if manifest.engine == "simulation":
+    if manifest.engine in ("simulation", IMPORTED):  # of an imported run, the delay of its load generator is not known
         return None
     client = manifest.client or {}
     why = _WHY_INCOMPLETE.get(manifest.status)

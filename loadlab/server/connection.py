@@ -7,6 +7,8 @@ httptools parses; what it does not bound (headers, body, time) is bounded here.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from loadlab.server.limits import Limits
 JSON, TEXT, EVENTS = b"application/json", b"text/plain; charset=utf-8", b"text/event-stream; charset=utf-8"
 LINGER_S = 2.0  # how long a refused upload is read and thrown away, so that the refusal is not lost in a reset
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_RESET = struct.pack("ii", 1, 0)  # close without lingering: the system sends RST, not FIN
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -245,6 +248,7 @@ class Connection(asyncio.Protocol):
         """Resets the connection in the middle of whatever it is doing."""
         if not self.is_closed:
             self.on_gone = None
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
 
     def _head(self, status: int, headers: tuple[tuple[bytes, bytes], ...], content_type: bytes) -> bytes:

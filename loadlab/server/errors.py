@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from loadlab.record.request import Cause
@@ -57,7 +58,9 @@ class RateLimitedError(ApiError):
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """See ApiError."""
-        return ((b"retry-after", b"%d" % max(1, -int(-self._retry_after_s // 1))),)
+        if not math.isfinite(self._retry_after_s):  # more than the quota ever holds: waiting does not help
+            return ()
+        return ((b"retry-after", b"%d" % max(1, math.ceil(self._retry_after_s))),)
 
 
 def refused(message: str, param: str, value: Any) -> ApiError:

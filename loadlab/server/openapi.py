@@ -42,7 +42,7 @@ def _answers(shape: dict[str, Any] | None, *, streams: bool = False, refuses: bo
     """The responses of an operation."""
     content: dict[str, Any] = {} if shape is None else {_JSON: {"schema": shape}}
     if streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {"schema": {"type": "object", "properties": {"data": {"type": "string"}}}}  # of each event
     found: dict[str, Any] = {"200": {"description": "as asked", **({"content": content} if content else {})}}
     if refuses:
         for status, words in _REFUSALS.items():

@@ -127,12 +127,12 @@ def read_embedding(body: dict[str, Any], served: Catalogue, limits: Limits) -> Q
 
 
 def read_prompts(prompt: str | list[Any]) -> tuple[Prompt, ...]:
-    """One prompt, or several: texts or lists of token ids."""
+    """One prompt, or several: texts or lists of token ids (1.0 is one too: JSON knows no integers)."""
     if isinstance(prompt, str):
         return (text_prompt(prompt),)
     if isinstance(prompt[0], str):
         return tuple([text_prompt(text) for text in prompt])
-    return tuple([ids_prompt(ids) for ids in ([prompt] if isinstance(prompt[0], int) else prompt)])
+    return tuple([ids_prompt(list(map(int, ids))) for ids in (prompt if isinstance(prompt[0], list) else [prompt])])
 
 
 def _model(body: dict[str, Any], served: Catalogue) -> str:

@@ -80,8 +80,7 @@ class Server:
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             self._check_all()
-            if self._lake is not None:
-                self._lake.flush()
+            self.flush_log()
             checks += 1
             if checks % LOOK_BACK_CHECKS == 0:
                 late_s = lateness.close_window()
@@ -90,6 +89,11 @@ class Server:
                         f"late: tokens of the last {LOOK_BACK_CHECKS * CHECK_EVERY_S:g} s were written p99 {format_duration(late_s)} after "
                         f"they came (more than {format_duration(WORTH_SAYING_S)}); use fewer streams or a lower --speed"
                     )
+
+    def flush_log(self) -> None:
+        """What was logged so far is in its files."""
+        if self._lake is not None:
+            self._lake.flush()
 
     def _check_all(self) -> None:
         now_s = monotonic()

@@ -39,7 +39,7 @@ class Ending(Enum):
     STALE_CONNECTION = "stale_connection"
     BAD_HTTP = "bad_http"
     OUT_OF_SOCKETS = "out_of_sockets"
-    STOPPED = "stopped"
+    STOPPED = "stopped"  # in flight, and given up because the run was stopped
     IN_FLIGHT_LIMIT = "in_flight_limit"
 
 
@@ -54,7 +54,7 @@ _CAUSE_OF_ENDING: Mapping[Ending, Cause] = {
     Ending.STALE_CONNECTION: Cause.STALE_CONNECTION,
     Ending.BAD_HTTP: Cause.PROTOCOL,
     Ending.OUT_OF_SOCKETS: Cause.OUT_OF_SOCKETS,
-    Ending.STOPPED: Cause.STOPPED,
+    Ending.STOPPED: Cause.GIVEN_UP,
     Ending.IN_FLIGHT_LIMIT: Cause.IN_FLIGHT_LIMIT,
 }
 _BEFORE_THE_HEAD: Mapping[Ending, Cause] = {Ending.RESET: Cause.RESET, Ending.SHORT_BODY: Cause.RESET, Ending.COMPLETE: Cause.PROTOCOL}

@@ -37,3 +37,16 @@ def test_no_rows_are_an_empty_table() -> None:
 def test_chunks_join_in_order() -> None:
     rows = [record.as_row() for record in five_requests()]
     assert table_of_chunks([rows[:2], rows[2:]]).seq.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_column_is_the_same_whether_its_rows_differ_from_the_start_late_or_never() -> None:
+    def chunk(first: int, turns: list[int | None]) -> list[dict[str, object]]:
+        return [{"seq": first + i, "outcome": "ok", "turn": turn, "class": f"c{turn}"} for i, turn in enumerate(turns)]
+
+    for turns in ([[1, 1], [1, 1, 1]], [[None, None], [None]], [[1, 1], [1, 2], [3]], [[None], [None, 5]], [[1, 2], [2]], []):
+        chunks = [chunk(10 * k, part) for k, part in enumerate(turns)]
+        table = table_of_chunks(chunks)
+        flat = [turn for part in turns for turn in part]
+        assert [None if np.isnan(turn) else turn for turn in table.turn] == flat
+        assert [table.traffic_class.names[code] for code in table.traffic_class.codes] == [f"c{turn}" for turn in flat]
+        assert len(table) == len(table.outcome) == len(flat)

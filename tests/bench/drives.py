@@ -13,11 +13,12 @@ import numpy as np
 from rich.console import Console
 
 from loadlab.campaign.study import prepare_study, run_study
-from loadlab.campaign.trial import host_facts, prepare, record
+from loadlab.campaign.trial import host_facts
 from loadlab.catalog.specs import Quantisation
+from loadlab.cli.app import app
 from loadlab.engines.simulation import collection_paused
 from loadlab.report.terminal import print_campaign
-from loadlab.scenario.files import load_campaign, load_scenario
+from loadlab.scenario.files import load_campaign
 from loadlab.scenario.plan import IntArray
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.events import ENDED
@@ -101,12 +102,13 @@ def write_down(cluster: SimulatedCluster, ended: list[Sequence]) -> list[Sequenc
 
 
 def run_million(folder: Path) -> None:
-    """One million planned requests into a run directory."""
+    """`loadlab run --no-report` of one million planned requests."""
     scenario, cluster = folder / "million.toml", folder / "h100.toml"
     scenario.write_text(MILLION)
     cluster.write_text(CLUSTER)
     start = time.process_time()
-    record(prepare(load_scenario(scenario), cluster, 1), folder / "run", host_facts([]), lambda *_: None)
+    argv = ["run", str(scenario), "--target", f"sim:{cluster}", "--out", str(folder / "run"), "--no-report", "--quiet"]
+    app(argv, standalone_mode=False)
     print(time.process_time() - start)
 
 

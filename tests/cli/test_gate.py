@@ -107,6 +107,29 @@ def test_outputs_are_written_and_the_runs_can_be_judged_again(planted: Path, com
     assert command("compare", planted / "out" / "base", planted / "out" / "candidate", "-q").code == 0
 
 
+def test_thresholds_judge_runs_without_a_base(planted: Path, command: Command) -> None:
+    target = ("--target", f"sim:{planted / 'healthy.toml'}")
+    assert command("run", planted / "gated.toml", *target, "--out", planted / "run", "--no-report", "-q").code == 0
+    assert "has no thresholds" in command("gate", planted / "run").err
+    keeps, breaks, open_ = "oom.count == 0", "ttft.p50 < 1ms", "e2e.p99 < 1h"
+    passed = command("gate", planted / "run", "--threshold", keeps, "--threshold", "success_rate >= 50%", "--json", "-q")
+    assert (passed.code, json.loads(passed.out)["verdict"]) == (0, "passed")
+    failing = command("gate", planted / "run", "--threshold", keeps, "--threshold", breaks, "--junit", planted / "t.xml")
+    assert failing.code == 99
+    assert failing.out.startswith("FAILED: ttft.p50 < 1ms")
+    assert (planted / "t.xml").read_text().count("<failure") == 1
+    for arguments, code in (((), 99), (("--inconclusive", "pass"), 0)):
+        undecided = command("gate", planted / "run", "--threshold", open_, *arguments, "--json", "-q")
+        assert (undecided.code, json.loads(undecided.out)["verdict"]) == (code, "inconclusive")
+        assert json.loads(undecided.out)["thresholds"][0]["suffices_n"] > 200
+
+
+def test_thresholds_of_a_candidate_stand_beside_its_margins(planted: Path, command: Command) -> None:
+    _, document = gate(command, planted, "healthy", "healthy", *P50, "--pairs", "2", "--threshold", "ttft.p50 < 1ms")
+    assert document["verdict"] == "failed"
+    assert [row["verdict"] for row in document["thresholds"]] == ["failed", "failed"]
+
+
 def test_more_pairs_can_be_demanded_than_there_are(planted: Path, command: Command) -> None:
     gate(command, planted, "healthy", "healthy", "--pairs", "2", *P50)
     runs = ("gate", planted / "out" / "candidate", "--baseline", planted / "out" / "base", "--pairs", "5", "--json", "-q")
@@ -150,7 +173,9 @@ def test_another_scenario_is_no_base(planted: Path, command: Command) -> None:
     ("arguments", "said"),
     [
         ((), "CANDIDATE is missing"),
-        (("runs/a",), "--baseline is missing"),
+        (("runs/a",), "runs/a: does not exist"),
+        (("runs/a", "--margin", "ttft.p50=5%"), "--margin needs --baseline"),
+        (("runs/a", "--threshold", "ttft.p95 < fast"), "--threshold = 'ttft.p95 < fast'"),
         (("runs/a", "--baseline", "runs/a"), "runs/a: does not exist"),
         (("runs/a", "--baseline", "runs/b", "--margin", "ttft.p99"), "--margin = 'ttft.p99' is not a margin"),
         (("runs/a", "--baseline", "runs/b", "--target", "sim:x"), "--target needs --scenario"),

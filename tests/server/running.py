@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError
@@ -59,7 +59,8 @@ class Running:
 
     def stop(self) -> None:
         """Lets it stop, as a signal does; the end of `running` waits for that."""
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with suppress(RuntimeError):  # it has stopped already, and its loop is closed
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def connections(self) -> int:
         """Open ones."""
@@ -103,18 +104,19 @@ def running(
 ) -> Iterator[Running]:
     """A server of a cluster, by default a plain one."""
     started: list[Running] = []
+    options = Options(
+        cluster_file=Path("plain.toml"),
+        speed=speed,
+        answer_tokens=answer_tokens,
+        log=log,
+        log_text=log_text,
+        limits=limits or Limits(shutdown_timeout_s=2),
+    )
+    cluster = SimulatedCluster(spec or plain_cluster())
     ready, said = threading.Event(), list[str]()
+    server, service = build(options, cluster, gateway or GatewaySpec(), ADMIN_TOKEN, said.append)
 
     async def serve() -> None:
-        options = Options(
-            cluster_file=Path("plain.toml"),
-            speed=speed,
-            answer_tokens=answer_tokens,
-            log=log,
-            log_text=log_text,
-            limits=limits or Limits(shutdown_timeout_s=2),
-        )
-        server, service = build(options, SimulatedCluster(spec or plain_cluster()), gateway or GatewaySpec(), ADMIN_TOKEN, said.append)
         port = await server.start("127.0.0.1", 0)
         stop = asyncio.Event()
         started.append(Running(asyncio.get_running_loop(), server, service, port, said, stop))

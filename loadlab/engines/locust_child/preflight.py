@@ -32,15 +32,16 @@ def try_target(job: Job, plan: RequestPlan, maker: RequestMaker, connector: Conn
     An overloaded server (429, 503), one that is slow, and one that failed by itself (5xx) are what a load test is for.
     """
     notes: list[str] = []
-    pairs = np.unique(np.stack([plan.model.codes, plan.kind.codes]), axis=1).T
-    for model_code, kind_code in pairs.tolist():
-        _try(job, plan.model.names[model_code], RequestKind(plan.kind.names[kind_code]), maker, connector, notes)
+    ways = np.unique(np.stack([plan.traffic_class.codes, plan.model.codes, plan.kind.codes]), axis=1).T
+    for class_code, model_code, kind_code in ways.tolist():
+        names = plan.traffic_class.names[class_code], plan.model.names[model_code], RequestKind(plan.kind.names[kind_code])
+        _try(job, *names, maker, connector, notes)
     return notes
 
 
-def _try(job: Job, model: str, kind: RequestKind, maker: RequestMaker, connector: Connector, notes: list[str]) -> None:
-    while True:
-        answer = _ask(maker.trial(model, kind), connector)
+def _try(job: Job, traffic_class: str, model: str, kind: RequestKind, maker: RequestMaker, connector: Connector, notes: list[str]) -> None:
+    while (request := maker.trial(traffic_class, model, kind)) is not None:
+        answer = _ask(request, connector)
         if answer.outcome is Outcome.OK:
             return
         said = _words(job, answer)
