@@ -28,8 +28,8 @@ from loadlab.catalog.specs import HERE, gpus, kernels
 
 SHOWN = ["l40s", "a100", "h100", "h200", "rtx4090", "rtxpro6000"]
 FEWEST = 12  # rows; fewer take the pooled band
-HEAD = """# Written by calibration/fit_bands.py: 10 % and 90 % quantiles of measured / predicted on rows that the constants had not seen. Rows called
-# fitted-* pool all measured GPUs; datasheet-* is for GPUs that were not measured: each measured one predicted with another's efficiencies.
+HEAD = """# Written by calibration/fit_bands.py: 10 % and 90 % quantiles of measured / predicted, on rows that the constants had not seen.
+# fitted-* pool all measured GPUs; datasheet-* is for GPUs not measured: each measured one predicted with another's efficiencies.
 """
 
 
@@ -77,7 +77,9 @@ def add_serving(bands: Bands, path: Path) -> None:
         found += [(c.part.gpu.kernels, c.run.kind, ratio) for c, ratio in zip(left_out, ratios, strict=True)]
     for kind in ("dense", "moe"):
         for name in SHOWN:
-            bands.add(f"{name}-{kind}-serving", np.array([r for k, d, r in found if (k, d) == (name, kind)]), "serving runs, model left out")
+            bands.add(
+                f"{name}-{kind}-serving", np.array([r for k, d, r in found if (k, d) == (name, kind)]), "serving runs, model left out"
+            )
         pooled = np.array([r for _, d, r in found if d == kind])
         bands.add(f"fitted-{kind}-serving", pooled, "serving runs, model left out, all GPUs")
     every = np.array([r for _, _, r in found])

@@ -21,8 +21,8 @@ from scipy.optimize import least_squares
 from loadlab.campaign.measured import exclusion_of, number, read_rows
 from loadlab.campaign.validate_serving import COLUMNS, ServingRun, serving_run
 from loadlab.catalog.kernel_spec import BY_BLOCK, ExpertKernel
-from loadlab.catalog.specs import KernelSpec
 from loadlab.catalog.names import engine_name
+from loadlab.catalog.specs import KernelSpec
 from loadlab.errors import InputError
 from loadlab.simulator.sharding import kv_capacity, shard
 from loadlab.simulator.spec import PoolSpec
