@@ -14,7 +14,7 @@ from enum import Enum
 import numpy as np
 from scipy import special
 
-from loadlab.analysis.intervals import EFFECTIVE_FOR_A_QUANTILE, Estimate, integrated_time, level_of_tau, mean_estimate
+from loadlab.analysis.intervals import EFFECTIVE_FOR_A_QUANTILE, Estimate, autocorrelation_time, cautious_time, mean_estimate
 from loadlab.analysis.table import FloatArray, RequestTable
 
 MAX_REQUESTS = 20_000  # more are thinned evenly: gaps of one answer are alike, so that more of them add nothing
@@ -75,14 +75,15 @@ def itl_quantile(gaps: Gaps, p: float, confidence: float = 0.95) -> Estimate:
     """The p-quantile over all gaps, with R. S. Woodruff's interval (JASA 47, 1952, p. 635) for clustered samples.
 
     The error of the share below x comes from the requests, which are the independent things, not from the gaps: z_i = gaps_i * (share
-    of i's gaps below x - p), with tau of that series. The share's interval is then read off the distribution.
+    of i's gaps below x - p), with tau of that series, or of the requests' own p95 if it is larger. The share's interval is then read off
+    the distribution.
     """
     n = len(gaps)
     if n == 0:
         return Estimate(value=None, n=0, note="no OK request has gaps between tokens")
     value = _solve(gaps, p, Between.LINEAR)
     deviations = gaps.counts * (gaps.shares_below(value) - p)
-    tau = max(integrated_time(deviations), _slow_tau(gaps, p))
+    tau = max(cautious_time(deviations), autocorrelation_time(gaps.knots_s[:, 2], p))
     low_share, high_share = _band(deviations, float(gaps.counts.mean()), p, n / tau, confidence)
     low = None if low_share <= 0 else _solve(gaps, low_share, Between.SHORTEST)
     high = None if high_share >= 1 else _solve(gaps, high_share, Between.LONGEST)
@@ -103,13 +104,6 @@ def _note(every: int, *, is_open: bool) -> str:
     said = "95 %, Woodruff on n / tau; over all gaps, read between each request's own p50, p95, p99 and max, which widens the interval"
     thinned = f"; every {every}th request" if every > 1 else ""
     return said + thinned + ("; an end is open: the rows leave it open, or they are too few" if is_open else "")
-
-
-def _slow_tau(gaps: Gaps, p: float) -> float:
-    """Dependence of the requests' own upper quantiles, as for any other latency."""
-    own = gaps.knots_s[:, 2]
-    rank = max(0, math.ceil(level_of_tau(p) * len(own)) - 1)
-    return integrated_time(own > np.partition(own, rank)[rank])
 
 
 def _band(deviations: FloatArray, gaps_each: float, p: float, n_effective: float, confidence: float) -> tuple[float, float]:

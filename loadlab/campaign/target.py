@@ -18,6 +18,8 @@ from loadlab.scenario.prompts import check_images
 from loadlab.scenario.tokenizer_file import load_tokenizer
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.files import load_cluster
+from loadlab.wire.error_texts import TABLE_VERSION
+from loadlab.wire.tokens import ESTIMATE
 
 Target: TypeAlias = Path | Endpoint
 Watch = Callable[[LiveView], None]  # sees a run over HTTP as it stands
@@ -99,5 +101,6 @@ def _endpoint_conditions(endpoint: Endpoint, plan: RequestPlan) -> Mapping[str, 
         "idle_timeout_s": endpoint.idle_s,
         "abort_on": [str(rule) for rule in endpoint.abort_on],
         "preflight": endpoint.preflight,
-        "tokenizer": "4 characters a token (estimate)" if endpoint.tokenizer is None else endpoint.tokenizer.as_posix(),
+        "tokenizer": ESTIMATE.label if endpoint.tokenizer is None else endpoint.tokenizer.as_posix(),
+        "error_texts": TABLE_VERSION,
     }

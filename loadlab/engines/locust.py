@@ -145,6 +145,7 @@ class _Run:
         self._refused_since_s: float | None = None
         self._refused = 0
         self._wall_s: float | None = None
+        self._zero_s = math.inf  # CLOCK_MONOTONIC at second 0
         self._done: dict[str, Any] | None = None
         self._told = 0  # signals passed on
         self._stop: RunStoppedError | None = None
@@ -183,7 +184,7 @@ class _Run:
                 self._window.add(records, message)
                 self._judge(records, message["at_s"])
             case str(kind) if kind == STARTED:
-                self._wall_s = message["wall_s"]
+                self._wall_s, self._zero_s = message["wall_s"], message["monotonic_s"]
             case str(kind) if kind == DONE:
                 self._done = message
 
@@ -222,8 +223,11 @@ class _Run:
             self._stop_by_s = time.monotonic() + STOP_WITHIN_S
 
     def _lose(self) -> None:
-        """The child is gone without its last word: what was not due yet was certainly not sent, the rest is unknown."""
-        self._sink.append(self._records.without_row(self._window.at_s))
+        """The child is gone without its last word: what is not due even now was certainly not sent, the rest is unknown.
+
+        Its last news is older than its end: what came due in between may have been sent.
+        """
+        self._sink.append(self._records.without_row(time.monotonic() - self._zero_s))
         self._stop = RunStoppedError(f"the load generator died: {self._child.last_words()}", ExitCode.INCOMPLETE, is_lost=True)
 
     def _facts(self, ceiling: Mapping[str, Any] | None) -> ClientFacts:
@@ -269,7 +273,8 @@ class _Records:
         plan = self._plan
         unsent = ~self._told & (plan.arrival_s > now_s)
         for seq in np.flatnonzero(plan.after_seq != NOTHING).tolist():
-            unsent[seq] = unsent[plan.after_seq[seq]]
+            last = int(plan.after_seq[seq])
+            unsent[seq] = unsent[last - int(plan.after_count[seq]) + 1 : last + 1].any()
         missing = np.flatnonzero(~self._told).tolist()
         ends = {True: (Outcome.NOT_SENT, Cause.STOPPED), False: (Outcome.UNKNOWN, Cause.LOST)}
         return [RequestRecord(seq=i, outcome=ends[bool(unsent[i])][0], cause=ends[bool(unsent[i])][1], **self._planned(i)) for i in missing]
@@ -287,4 +292,5 @@ class _Records:
             "mode": plan.mode.at(seq),
             "session": None if session == NOTHING else session,
             "turn": None if turn == NOTHING else turn,
+            "stages_s": float(plan.stages_s[seq]),
         }

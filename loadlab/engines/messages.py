@@ -19,7 +19,7 @@ GO, DRAIN, NOW = b"go\n", b"drain\n", b"now\n"
 
 READY = "ready"  # plan taken over, preflight passed: plan_digest, notes (for people)
 REFUSED = "refused"  # the preflight request says that a run makes no sense: reason
-STARTED = "started"  # second 0: wall_s (seconds since the epoch)
+STARTED = "started"  # second 0: wall_s (seconds since the epoch), monotonic_s (CLOCK_MONOTONIC, which both processes share)
 NEWS = "news"  # rows (see ROW), sent, in_flight, at_s
 DONE = "done"  # everything has ended: see ClientFacts
 

@@ -15,7 +15,7 @@ from loadlab.engines.base import Progress, RecordSink
 from loadlab.errors import InputError
 from loadlab.record.request import OUTCOME_OF, Cause, Outcome
 from loadlab.record.rows import Row
-from loadlab.scenario.plan import NOTHING, Labels, RequestPlan
+from loadlab.scenario.plan import NOTHING, Followers, Labels, RequestPlan
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.events import ENDED
 from loadlab.simulator.replica import NEVER_PS
@@ -100,7 +100,7 @@ class _Replay:
         self._itl = itl
         self._ended: list[Sequence] = []
         self._written = 0
-        self._followers = _followers(plan)
+        self._followers = Followers(plan)
         self._due: list[tuple[int, int]] = []  # (due_ps, seq) of requests that follow another
         self._sequences = _Sequences(plan, cluster)
 
@@ -149,7 +149,7 @@ class _Replay:
     def _end(self, sequence: Sequence) -> None:
         assert sequence.ended_ps is not None
         self._ended.append(sequence)
-        for follower in self._followers.pop(sequence.seq, ()):
+        for follower in self._followers.after(sequence.seq):
             delay_ps = round(float(self._plan.delay_after_s[follower]) * PS_PER_S)
             heapq.heappush(self._due, (sequence.ended_ps + delay_ps, follower))
 
@@ -227,6 +227,7 @@ class _Rows:
         self._sink = sink
         self._itl = itl
         self._prompt_tokens, self._session, self._turn = plan.prompt_tokens.data, plan.session.data, plan.turn.data
+        self._stages_s = np.ascontiguousarray(plan.stages_s).data
         self._traffic_class, self._kind, self._mode = _Names(plan.traffic_class), _Names(plan.kind), _Names(plan.mode)
         self._replica_names = [replica.name for replica in cluster.replicas]
 
@@ -258,6 +259,7 @@ class _Rows:
             "mode": self._mode.at(seq),
             "session": None if session == NOTHING else session,
             "turn": None if turn == NOTHING else turn,
+            "stages_s": self._stages_s[seq],
             "scheduled_s": scheduled_s,
             "sent_s": scheduled_s,
             "first_token_s": None if first_ps is None else first_ps / PS_PER_S,
@@ -279,13 +281,6 @@ class _Rows:
             "itl_p99_s": itl[2],
             "itl_max_s": itl[3],
         }
-
-
-def _followers(plan: RequestPlan) -> dict[int, list[int]]:
-    followers: dict[int, list[int]] = {}
-    for seq in np.flatnonzero(plan.after_seq != NOTHING).tolist():
-        followers.setdefault(int(plan.after_seq[seq]), []).append(seq)
-    return followers
 
 
 class _SharedContent:

@@ -108,6 +108,7 @@ class RequestRecord:
     mode: str | None = None  # fast or deliberative
     session: int | None = None
     turn: int | None = None
+    stages_s: float | None = None  # that the application spent before the prompt, by plan: retrieval, a tool; it ends at scheduled_s
     scheduled_s: float | None = None  # None: its predecessor never ended, so it never became due
     sent_s: float | None = None
     first_token_s: float | None = None

@@ -145,7 +145,10 @@ def steadiness_sentences(summary: Json) -> Iterator[tuple[str, bool]]:
         until = format_duration(warm_up["until_s"])
         yield f"Warm-up: the first {warm_up['requests']:,} requests (due before {until}) are left out of latencies, not of counts.", False
     elif "never settled" in warm_up["note"] and not overload["is_overloaded"]:
-        yield "It never settled: latencies drift over the whole run, so that a longer run may show others.", False
+        yield (
+            "It never settled (MSER-5): the run is too short to have a steady state, so that a longer one may show other latencies.",
+            False,
+        )
 
 
 def tau_sentence(summary: Json) -> str | None:

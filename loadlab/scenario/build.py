@@ -14,12 +14,15 @@ import numpy as np
 from loadlab.errors import InputError
 from loadlab.scenario import timeline
 from loadlab.scenario.content import build_pictures, build_prompts
+from loadlab.scenario.labels import by_class, labels, labels_of_classes, labels_of_steps
 from loadlab.scenario.load import ClosedLoop, OpenLoop, Replay
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.modes import deal_modes
 from loadlab.scenario.plan import NOTHING, FloatArray, IntArray, Labels, RequestPlan
 from loadlab.scenario.replay import reshaped
 from loadlab.scenario.span import check_span
+from loadlab.scenario.step_content import pictures_of_steps, prompts_of_steps
+from loadlab.scenario.steps import CHECK, MAIN, has_steps, in_order_of_due_times, lay_out
 from loadlab.scenario.timeline import NamedClass, Timeline, same
 from loadlab.scenario.traces import TraceColumns
 
@@ -43,28 +46,42 @@ def _build(scenario: Scenario, seed: int, trace: TraceColumns | None) -> Request
         trace = reshaped(trace, scenario.load, seed)
     classes = sorted(scenario.classes.items())  # by name: the order in the file means nothing
     lines = _timeline(scenario, classes, seed, trace)
-    n = len(lines.chain)
-    if n == 0:
+    if len(lines.chain) == 0:
         raise InputError("has no arrival before its end; raise load.duration_s or the rate")
-    timeouts_s = _timeouts_s(scenario, classes, lines.owner)
-    check_span(lines, timeouts_s, scenario.load, classes)
+    return _columns(scenario, in_order_of_due_times(lines, classes), classes, seed, trace)
+
+
+def _columns(scenario: Scenario, lines: Timeline, classes: Sequence[NamedClass], seed: int, trace: TraceColumns | None) -> RequestPlan:
+    """The plan of main requests in their order: their texts, and the steps around them."""
     has_modes = any(c.modes is not None for _, c in classes)
-    mode = deal_modes(lines.owner, classes, seed) if has_modes else _labels([c.mode for _, c in classes], lines.owner)
+    mode = deal_modes(lines.owner, classes, seed) if has_modes else labels([c.mode for _, c in classes], lines.owner)
     prompts = build_prompts(lines, classes, mode, seed, trace)
     pictures = build_pictures(lines, classes, seed)
-    in_session = _by_class([c.sessions is not None for _, c in classes], lines.owner)
+    layout = None
+    if has_steps(classes) or lines.stages_s.any():
+        layout = lay_out(lines, classes, seed)
+        prompts, pictures = prompts_of_steps(prompts, layout, classes, seed), pictures_of_steps(pictures, layout)
+        mode = Labels(names=mode.names, codes=np.where(np.isin(layout.step, (MAIN, CHECK)), mode.codes[layout.main], NOTHING))
+        lines = layout.timeline
+    n = len(lines.chain)
+    timeouts_s = _timeouts_s(scenario, classes, lines.owner)
+    check_span(lines, timeouts_s, scenario.load, classes)
+    in_session = by_class([c.turns is not None or len(c.steps) > 1 for _, c in classes], lines.owner)
+    names = labels_of_classes(lines.owner, classes) if layout is None else labels_of_steps(layout, classes)
     return RequestPlan(
         scenario_name=scenario.name,
         seed=seed,
         chain=lines.chain,
         after_seq=lines.after_seq,
+        after_count=np.asarray(lines.after_seq != NOTHING, dtype=np.int64) if layout is None else layout.after_count,
         delay_after_s=lines.delay_after_s,
         arrival_s=lines.arrival_s,
-        traffic_class=_labels([name for name, _ in classes], lines.owner),
-        kind=_labels([c.kind.value for _, c in classes], lines.owner),
-        model=_labels([c.model for _, c in classes], lines.owner),
-        tier=_labels([c.tier for _, c in classes], lines.owner),
-        region=_labels([c.region for _, c in classes], lines.owner),
+        stages_s=lines.stages_s,
+        traffic_class=names.traffic_class,
+        kind=names.kind,
+        model=names.model,
+        tier=names.tier,
+        region=names.region,
         mode=mode,
         session=np.where(in_session, lines.chain, NOTHING) if in_session.any() else same(NOTHING, n),
         turn=np.where(in_session, lines.turn, NOTHING) if in_session.any() else same(NOTHING, n),
@@ -96,19 +113,7 @@ def _timeline(scenario: Scenario, classes: Sequence[NamedClass], seed: int, trac
             assert_never(scenario.load)
 
 
-def _labels(names: Sequence[str | None], owner: IntArray) -> Labels:
-    """One name per class, as a column."""
-    distinct = sorted({name for name in names if name is not None})
-    codes = [NOTHING if name is None else distinct.index(name) for name in names]
-    return Labels(names=tuple(distinct), codes=_by_class(codes, owner))
-
-
 def _timeouts_s(scenario: Scenario, classes: Sequence[NamedClass], owner: IntArray) -> FloatArray:
     own = [scenario.timeout_s if c.timeout_s is None else c.timeout_s for _, c in classes]
     timeouts_s = np.array([np.nan if timeout_s is None else timeout_s for timeout_s in own])
     return np.broadcast_to(timeouts_s[0], len(owner)) if len(classes) == 1 else timeouts_s[owner]
-
-
-def _by_class(values: Sequence[int], owner: IntArray) -> IntArray:
-    """One whole number per class, as a column."""
-    return same(values[0], len(owner)) if len(set(values)) == 1 else np.array(values, dtype=np.int64)[owner]

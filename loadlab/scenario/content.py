@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from loadlab.errors import InputError
 from loadlab.scenario import lengths
+from loadlab.scenario.applications import Agent
 from loadlab.scenario.joint import Pairs, draw_copula, draw_pairs
-from loadlab.scenario.limits import MAX_IMAGES
+from loadlab.scenario.limits import MAX_IMAGES, MAX_SEGMENTS
 from loadlab.scenario.model import Images, TrafficClass
 from loadlab.scenario.modes import mode_lengths
 from loadlab.scenario.plan import IntArray, Labels
+from loadlab.scenario.rag import corpus, found_chunks
 from loadlab.scenario.sessions import NO_LIMIT, Texts, segments
 from loadlab.scenario.streams import Stream, class_rng
 from loadlab.scenario.timeline import NamedClass, Timeline, same
@@ -61,9 +63,13 @@ def build_prompts(timeline: Timeline, classes: Sequence[NamedClass], mode: Label
         if trace is None:
             own[rows], base = _lengths(traffic_class, count, class_rng(seed, name, Stream.PROMPT), class_rng(seed, name, Stream.OUTPUT))
             output[rows] = _answers(traffic_class, base, mode, rows)
-    if all(traffic_class.sessions is None for _, traffic_class in classes):
+        if traffic_class.agent is not None:
+            tools_rng = class_rng(seed, name, Stream.TOOLS)
+            own[rows], output[rows] = _at_tools(traffic_class.agent, timeline.turn[rows], own[rows], output[rows], tools_rng)
+    if all(c.turns is None and c.rag is None for _, c in classes):
         return _own_texts_only(own, output, contents)
-    return _with_sessions(timeline, classes, own, output, contents, prefix_content)
+    prompts = _with_context(timeline, classes, own, output, contents, prefix_content)
+    return prompts if all(c.rag is None for _, c in classes) else _with_chunks(prompts, timeline.owner, classes, seed)
 
 
 def _lengths(traffic_class: TrafficClass, n: int, prompt_rng: Generator, output_rng: Generator) -> tuple[IntArray, IntArray]:
@@ -83,6 +89,15 @@ def _answers(traffic_class: TrafficClass, base: IntArray, mode: Labels, rows: Ro
     return mode_lengths(traffic_class.modes, mode, mode.codes[rows], base, 1 if traffic_class.generates else 0)
 
 
+def _at_tools(agent: Agent, turn: IntArray, own: IntArray, output: IntArray, rng: Generator) -> tuple[IntArray, IntArray]:
+    """Lengths of an agent's calls: its later prompts are results of tools, and all answers but the last of a run are calls."""
+    results_rng, calls_rng = rng.spawn(2)
+    results = lengths.draw(agent.result_tokens, len(turn), results_rng)
+    calls = lengths.draw(agent.call_tokens, len(turn), calls_rng) + agent.json_tokens
+    is_last = np.append(turn[1:] == 0, True)
+    return np.where(turn > 0, results, own), np.where(is_last, output, calls)
+
+
 def _own_texts_only(own: IntArray, output: IntArray, contents: IntArray) -> Prompts:
     return Prompts(
         prompt_tokens=own,
@@ -94,13 +109,21 @@ def _own_texts_only(own: IntArray, output: IntArray, contents: IntArray) -> Prom
     )
 
 
-def _with_sessions(
+def _context(traffic_class: TrafficClass) -> tuple[bool, int, int]:
+    """Whether a class sends its history, the tokens of its shared beginning, and the limit of its context."""
+    agent, sessions = traffic_class.agent, traffic_class.sessions
+    if agent is not None:
+        return True, agent.system_tokens + agent.tool_schema_tokens, agent.max_context_tokens or NO_LIMIT
+    instructions = 0 if traffic_class.rag is None else traffic_class.rag.instructions_tokens
+    if sessions is None:
+        return False, instructions, NO_LIMIT
+    return sessions.history, sessions.shared_prefix_tokens + instructions, sessions.max_context_tokens or NO_LIMIT
+
+
+def _with_context(
     timeline: Timeline, classes: Sequence[NamedClass], own: IntArray, output: IntArray, contents: IntArray, prefix_content: IntArray
 ) -> Prompts:
-    sessions = [traffic_class.sessions for _, traffic_class in classes]
-    history = np.array([s is not None and s.history for s in sessions])
-    prefix_tokens = np.array([0 if s is None else s.shared_prefix_tokens for s in sessions])
-    limits = np.array([NO_LIMIT if s is None or s.max_context_tokens is None else s.max_context_tokens for s in sessions])
+    history, prefix_tokens, limits = (np.array(column) for column in zip(*(_context(c) for _, c in classes), strict=True))
     owner, rows = timeline.owner, np.arange(len(own))
     texts = Texts(
         own_tokens=own,
@@ -119,6 +142,36 @@ def _with_sessions(
         segment_offsets=offsets,
         segment_content=segment_content,
         segment_tokens=segment_tokens,
+    )
+
+
+def _with_chunks(prompts: Prompts, owner: IntArray, classes: Sequence[NamedClass], seed: int) -> Prompts:
+    """Puts the chunks that were found into each prompt, before its own text."""
+    top_k = np.array([0 if c.rag is None else c.rag.top_k for _, c in classes])[owner]
+    shift = np.cumsum(top_k)
+    old, offsets = prompts.segment_offsets, prompts.segment_offsets + np.concatenate(([0], shift))
+    if offsets[-1] > MAX_SEGMENTS:
+        problem = (
+            f"gives prompts of {offsets[-1]:,} pieces in all, and a plan holds {MAX_SEGMENTS:,}: ask for fewer chunks, or split the run"
+        )
+        raise InputError(problem, key="rag.top_k")
+    content, tokens = np.empty(offsets[-1], dtype=np.int64), np.empty(offsets[-1], dtype=np.int64)
+    counts = np.diff(old)
+    is_own = np.zeros(old[-1], dtype=np.int64)
+    is_own[old[1:] - 1] = 1
+    place = np.arange(old[-1]) + np.repeat(shift - top_k, counts) + is_own * np.repeat(top_k, counts)
+    content[place], tokens[place] = prompts.segment_content, prompts.segment_tokens
+    more = np.zeros(len(owner), dtype=np.int64)
+    for k, rows, count in _rows_by_class(owner, len(classes)):
+        name, c = classes[k]
+        if c.rag is not None:
+            ranks = found_chunks(c.rag, count, class_rng(seed, name, Stream.CHUNKS))
+            chunk_content, chunk_tokens = corpus(c.rag, seed, name)
+            at = (offsets[1:][rows] - 1 - c.rag.top_k)[:, np.newaxis] + np.arange(c.rag.top_k)
+            content[at], tokens[at] = chunk_content[ranks], chunk_tokens[ranks]
+            more[rows] = chunk_tokens[ranks].sum(axis=1)
+    return replace(
+        prompts, prompt_tokens=prompts.prompt_tokens + more, segment_offsets=offsets, segment_content=content, segment_tokens=tokens
     )
 
 

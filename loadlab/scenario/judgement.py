@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from loadlab.errors import InputError
+from loadlab.scenario.applications import label_of
 from loadlab.schema import read_table, shown
 from loadlab.slo import Slo, Threshold, parse_threshold
 
@@ -45,7 +46,9 @@ def _check_labels(threshold: Threshold, classes: Mapping[str, TrafficClass]) -> 
 def _known_labels(label: str, classes: Mapping[str, TrafficClass]) -> set[str] | None:
     """The values that a label can have in these classes; None where a run alone can tell."""
     if label == "class":
-        return set(classes)
+        return {label_of(name, step) for name, c in classes.items() for step in c.steps}
+    if label in ("model", "tier") and any(len(c.steps) > 1 for c in classes.values()):
+        return None
     if label == "mode":
         return {name for c in classes.values() for name in (c.modes or ([c.mode] if c.mode else []))}
     if label in _FIELD_OF_LABEL:

@@ -25,7 +25,7 @@ class OpenLoop:
     themselves, too."""
 
     kind: ClassVar[str] = "open_loop"
-    arrivals: arrivals.Arrivals
+    arrivals: arrivals.Arrivals | None = None  # of the classes without a law of their own
     requests: Annotated[int, Requests] | None = None
     duration_s: Annotated[float, Span] | None = None
 
@@ -33,24 +33,26 @@ class OpenLoop:
         ends = self.requests is not None or self.duration_s is not None
         if not ends and not isinstance(self.arrivals, Phases):
             raise ValueError("has no end: say when the load ends: requests = N, duration_s = T, or both")
+        if self.arrivals is None:
+            return
         if self.requests is None:
             expected = arrivals.expected_arrivals(self.arrivals, self.duration_s or MAX_SPAN_S)
             if expected > MAX_REQUESTS:
                 key = "duration_s" if self.duration_s else "arrivals.phases"
                 written = f"= {self.duration_s} " if self.duration_s else ""
                 raise ValueError(f"{key} {written}must not mean {expected:.3g} arrivals; a plan holds {MAX_REQUESTS:,}")
-        _check_stays(self.arrivals, self.requests, self.duration_s)
+        check_stays(self.arrivals, self.requests, self.duration_s)
 
 
-def _check_stays(law: arrivals.Arrivals, requests: int | None, duration_s: float | None) -> None:
-    """Random stays are drawn one by one: as many as the requests need, or the time."""
+def check_stays(law: arrivals.Arrivals, requests: int | None, duration_s: float | None) -> None:
+    """Raises ValueError if a law's random stays, which are drawn one by one, are too many for the requests, or the time."""
     match law:
         case Phases():
             for phase in law.phases:
-                _check_stays(phase.arrivals, phase.requests, phase.duration_s)
+                check_stays(phase.arrivals, phase.requests, phase.duration_s)
         case Superposition():
             for part in law.of:
-                _check_stays(part, requests, duration_s)
+                check_stays(part, requests, duration_s)
         case Mmpp() | OnOff(dwell=Dwell.EXPONENTIAL):
             seconds = duration_s or MAX_SPAN_S
             if requests is not None:

@@ -2,136 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from loadlab.errors import InputError
-from loadlab.scenario import distribution, lengths
-from loadlab.scenario.joint import Joint, Pairs
+from loadlab.scenario.arrivals import expected_arrivals
+from loadlab.scenario.joint import Pairs
 from loadlab.scenario.judgement import check_thresholds
-from loadlab.scenario.limits import MAX_CLASSES, Span, Weight, WeightOrZero
-from loadlab.scenario.load import InTrace, Load, OpenLoop, Replay
-from loadlab.scenario.plan import RequestKind
-from loadlab.scenario.sessions import Sessions
-from loadlab.schema import Bound, NonNegative, Share, as_table, read_table, shown, shown_key
+from loadlab.scenario.limits import MAX_CLASSES, MAX_REQUESTS, Span
+from loadlab.scenario.load import InTrace, Load, OpenLoop, Replay, check_stays
+from loadlab.scenario.traffic_class import Images as Images
+from loadlab.scenario.traffic_class import Mode as Mode
+from loadlab.scenario.traffic_class import TrafficClass as TrafficClass
+from loadlab.scenario.traffic_class import check_name as check_name
+from loadlab.schema import NonNegative, Share, as_table, read_table, shown, shown_key
 from loadlab.slo import Slo
-from loadlab.wire.openai import RequestTable
-from loadlab.wire.template import HttpTemplate
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes part of a directory's name
-MAX_LABEL_CHARS = 80
 MAX_TRIALS = 100  # values of a sensitivity: every experiment is read once for each
-Pixels = Bound("from 1 to 65,536", lambda x: 1 <= x <= 65536)
-Factor = Bound(">= 0 and at most 1,000", lambda x: 0 <= x <= 1000)
-
-
-def check_name(name: str, key: str) -> None:
-    """Raises ValueError unless the name can stand in a path and in a table."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{key} = {shown(name)} must be 1 to 80 letters, digits, dots, dashes or underscores, beginning with a letter or digit"
-        )
-
-
-def _check_label(label: str | None, key: str) -> None:
-    """Labels are free text, but one line of it: they stand in tables."""
-    if label is not None and not (label.strip() and len(label) <= MAX_LABEL_CHARS and label.isprintable()):
-        raise ValueError(f"{key} = {shown(label)} must be 1 to {MAX_LABEL_CHARS} printable characters")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """Images of a request: how many, and the size of each, [width, height] in pixels, by weight."""
-
-    count: lengths.CountLaw
-    sizes_px: tuple[tuple[Annotated[int, Pixels], Annotated[int, Pixels]], ...]
-    weights: Annotated[tuple[float, ...], WeightOrZero] = ()
-
-    def __post_init__(self) -> None:
-        if not self.sizes_px:
-            raise ValueError("sizes_px = [] must have at least one [width, height]")
-        lengths.check_weights(self.weights, len(self.sizes_px), "weights")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mode:
-    """One way in which a model answers, such as fast or deliberative: `share` of the class's requests have it, and their answers are
-    the nearest whole number to output_factor * the class's own length, plus extra_output_tokens."""
-
-    share: Annotated[float, Share]
-    output_factor: Annotated[float, Factor] = 1.0
-    extra_output_tokens: Annotated[int, lengths.Count] = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficClass:
-    """Requests of one sort. `share` is its part of the requests, relative to the other classes: 2 and 1 are two thirds and one third.
-
-    With sessions `prompt_tokens` is the user's own text of each turn. `joint` says how the two lengths go together; without it they are
-    independent. In a replay the lengths come from the trace, and all three are absent. `timeout_s` overrides the scenario's, and so does
-    each key of `slo`. `mode` labels every request alike; `modes` are dealt out to them by share.
-    """
-
-    model: str
-    share: Annotated[float, Weight] = 1.0
-    kind: RequestKind = RequestKind.CHAT
-    tier: str | None = None
-    region: str | None = None
-    mode: str | None = None
-    modes: dict[str, Mode] | None = None
-    prompt_tokens: lengths.CountLaw | None = None
-    output_tokens: lengths.CountLaw | None = None
-    joint: Joint | None = None
-    images: Images | None = None
-    sessions: Sessions | None = None
-    timeout_s: Annotated[float, Span] | None = None
-    slo: Slo | None = None
-    request: RequestTable | None = None
-    http: HttpTemplate | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("tier", "region", "mode"):
-            _check_label(getattr(self, key), key)
-        self._check_request()
-        self._check_modes()
-        if not self.model.strip() or not self.model.isprintable():
-            raise ValueError(f"model = {shown(self.model)} must be the name of a served model")
-        if self.prompt_tokens is not None and distribution.smallest(self.prompt_tokens) < 1:
-            raise ValueError("prompt_tokens = 0 must not be possible: set its min, value or values to 1 or more")
-        if isinstance(self.joint, Pairs) and min(min(pair) for pair in self.joint.values) < (1 if self.generates else 0):
-            raise ValueError("joint.values = 0 tokens must not be possible: leave out failed requests")
-        if self.generates and self.output_tokens is not None and distribution.smallest(self.output_tokens) < 1:
-            raise ValueError("output_tokens = 0 must not be possible: set its min, value or values to 1 or more")
-
-    @property
-    def generates(self) -> bool:
-        """True if an answer has at least one token."""
-        return self.kind in (RequestKind.CHAT, RequestKind.COMPLETION)
-
-    def _check_request(self) -> None:
-        """How it is asked over HTTP goes with what is asked."""
-        if self.kind is RequestKind.HTTP and self.http is None:
-            raise ValueError('http is missing: kind = "http" needs [classes.NAME.http] with at least a path')
-        if self.kind is not RequestKind.HTTP and self.http is not None:
-            raise ValueError('http must be left out: it goes with kind = "http"')
-        if self.kind is RequestKind.HTTP and self.request is not None:
-            raise ValueError('request must be left out: kind = "http" has the table http instead')
-
-    def _check_modes(self) -> None:
-        if self.modes is None:
-            return
-        if self.mode is not None:
-            raise ValueError(f"mode = {shown(self.mode)} must not stand beside modes: leave it out")
-        if not 1 <= len(self.modes) <= MAX_CLASSES:
-            raise ValueError(f"modes = {len(self.modes)} modes must be 1 to {MAX_CLASSES}")
-        for name in self.modes:
-            _check_label(name, "modes")
-        total = sum(mode.share for mode in self.modes.values())
-        if abs(total - 1) > 1e-6:  # thirds written with seven digits
-            raise ValueError(f"modes = {shown(list(self.modes))} have shares that sum to {total:.6g}, and must sum to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +47,7 @@ class Scenario:
         for name, traffic_class in self.classes.items():
             check_name(name, "classes")
             _check_class(f"classes.{name}", traffic_class, self.load)
+        _check_arrivals(self.classes, self.load)
         check_thresholds(self.thresholds, self.slo, self.classes)
 
 
@@ -173,8 +63,34 @@ def _check_class(key: str, traffic_class: TrafficClass, load: Load) -> None:
             raise ValueError(f"{key}.{name} must be left out{' in a replay' * isinstance(load, Replay)}: lengths come from {whence}")
     if isinstance(load, Replay):
         _check_replayed_class(key, traffic_class)
-    if traffic_class.sessions is not None and not isinstance(load, OpenLoop):
-        raise ValueError(f'{key}.sessions must be left out with load.kind = "{load.kind}": sessions need "{OpenLoop.kind}"')
+    for name in ("sessions", "agent", "arrivals"):
+        if getattr(traffic_class, name) is not None and not isinstance(load, OpenLoop):
+            raise ValueError(f'{key}.{name} must be left out with load.kind = "{load.kind}": it needs "{OpenLoop.kind}"')
+
+
+def _check_arrivals(classes: Mapping[str, TrafficClass], load: Load) -> None:
+    """A class arrives by its own law or by that of the load."""
+    if not isinstance(load, OpenLoop):
+        return
+    own = [name for name, c in classes.items() if c.arrivals is not None]
+    if load.arrivals is None and len(own) < len(classes):
+        without = next(name for name in classes if name not in own)
+        raise ValueError(
+            f'load.arrivals is missing, and class {without} has none: write for example {{ kind = "poisson", rate_per_s = 2 }}'
+        )
+    if load.arrivals is not None and len(own) == len(classes):
+        raise ValueError("load.arrivals must be left out: every class has arrivals of its own")
+    if own and (load.requests is not None or load.duration_s is None):
+        raise ValueError(
+            f"load.duration_s must end a load whose classes have arrivals of their own ({', '.join(own)}), and requests be left out"
+        )
+    for name in own:
+        law, duration_s = classes[name].arrivals, load.duration_s
+        assert law is not None
+        assert duration_s is not None
+        if expected_arrivals(law, duration_s) > MAX_REQUESTS:
+            raise ValueError(f"classes.{name}.arrivals must not mean more than {MAX_REQUESTS:,} arrivals in load.duration_s")
+        check_stays(law, None, duration_s)
 
 
 def _check_replayed_class(key: str, traffic_class: TrafficClass) -> None:
@@ -182,6 +98,8 @@ def _check_replayed_class(key: str, traffic_class: TrafficClass) -> None:
         raise ValueError(f"{key}.modes must be left out in a replay: lengths come from the trace. A plain mode label may stay")
     if traffic_class.joint is not None:
         raise ValueError(f"{key}.joint must be left out in a replay: lengths come from the trace")
+    if traffic_class.rag is not None:
+        raise ValueError(f"{key}.rag must be left out in a replay: whole prompts come from the trace")
 
 
 def with_trace(scenario: Scenario, trace: Path, start_s: float | None = None, for_s: float | None = None) -> Scenario:

@@ -62,8 +62,10 @@ class PlannedRequest:
     seq: int
     chain: int
     after_seq: int | None
+    after_count: int
     delay_after_s: float
     arrival_s: float | None
+    stages_s: float
     traffic_class: str
     kind: RequestKind
     model: str
@@ -86,7 +88,9 @@ class RequestPlan:
 
     A chain is a session, an agent's run, a closed-loop user's lane, or the request itself: its requests follow each other.
     A request is due at `arrival_s` (seconds since t0; NaN if it follows another), or `delay_after_s` after the end of
-    `after_seq`, whatever that one's outcome. Requests that are due by arrival are ascending in arrival_s.
+    `after_seq`, whatever that one's outcome; or, where `after_count` is more than 1, after the last end among so many rows up to
+    `after_seq`. Requests that are due by arrival are ascending in arrival_s. `stages_s` is how much of the time before it the
+    application spends, on retrieval or a tool.
 
     Ragged columns use offsets: row i owns [offsets[i], offsets[i + 1]). `segment_*`: the prompt, in order; its tokens sum
     to `prompt_tokens`. `output_content` names the answer's text, so that a later turn can carry it. Images follow the text.
@@ -96,8 +100,10 @@ class RequestPlan:
     seed: int
     chain: IntArray
     after_seq: IntArray
+    after_count: IntArray  # 0: follows nobody
     delay_after_s: FloatArray
     arrival_s: FloatArray
+    stages_s: FloatArray
     traffic_class: Labels
     kind: Labels
     model: Labels
@@ -123,9 +129,15 @@ class RequestPlan:
 
     @property
     def digest(self) -> str:
-        """sha256 over every column's name, type and bytes, as "sha256:<hex>"; the scenario's name is not part of it."""
+        """sha256 over every column's name, type and bytes, as "sha256:<hex>"; the scenario's name is not part of it.
+
+        Columns that came later count only where they say something, so that published plans keep their digests.
+        """
         state = hashlib.sha256()
+        silent = {"after_count": self.after_count.max(initial=0) <= 1, "stages_s": not self.stages_s.any()}
         for field in fields(self):
+            if silent.get(field.name, False):
+                continue
             value = getattr(self, field.name)
             if isinstance(value, Labels):
                 state.update(repr((field.name, value.names)).encode())
@@ -143,8 +155,10 @@ class RequestPlan:
             seq=i,
             chain=int(self.chain[i]),
             after_seq=_int_or_none(self.after_seq[i]),
+            after_count=int(self.after_count[i]),
             delay_after_s=float(self.delay_after_s[i]),
             arrival_s=_float_or_none(self.arrival_s[i]),
+            stages_s=float(self.stages_s[i]),
             traffic_class=self.traffic_class.at(i) or "",
             kind=RequestKind(self.kind.at(i) or ""),
             model=self.model.at(i) or "",
@@ -173,6 +187,34 @@ class RequestPlan:
         if not 0 <= k < n:
             raise ValueError(f"shard {k} of {n} does not exist")
         return np.flatnonzero(self.chain % n == k)
+
+
+class Followers:
+    """Who waits for whom, while a plan is replayed: tells at each end what is due after it. `seqs`: the rows that are replayed."""
+
+    def __init__(self, plan: RequestPlan, seqs: IntArray | None = None) -> None:
+        rows = np.flatnonzero(plan.after_seq != NOTHING) if seqs is None else seqs[plan.after_seq[seqs] != NOTHING]
+        self._waiting: dict[int, list[int]] = {}
+        self._left: dict[int, int] = {}  # of requests that wait for several
+        for seq, after, count in zip(rows.tolist(), plan.after_seq[rows].tolist(), plan.after_count[rows].tolist(), strict=True):
+            for predecessor in range(after - count + 1, after + 1):
+                self._waiting.setdefault(predecessor, []).append(seq)
+            if count > 1:
+                self._left[seq] = count
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def after(self, seq: int) -> list[int]:
+        """The requests that waited for `seq` alone, or for it as the last of several. To be asked once, when it has ended."""
+        waiting = self._waiting.pop(seq, None)
+        return [] if waiting is None else [follower for follower in waiting if self._is_free(follower)]
+
+    def _is_free(self, follower: int) -> bool:
+        left = self._left.get(follower, 1) - 1
+        if left:
+            self._left[follower] = left
+        return not left
 
 
 def _int_or_none(value: np.int64) -> int | None:

@@ -36,9 +36,10 @@ class Sessions:
             raise ValueError("turns = 0 must not be possible: set its min, value or values to 1 or more")
 
 
-def turns_for_requests(law: lengths.CountLaw, requests: int, rng: Generator) -> IntArray:
-    """Turns of as many sessions as `requests` needs: int64[sessions], each >= 1, sum exactly `requests`; the last session is cut."""
-    turns = lengths.draw(law, requests, rng)
+def turns_for_requests(law: lengths.CountLaw, requests: int, rng: Generator, more: int = 0) -> IntArray:
+    """Turns of as many sessions as `requests` needs, each drawn from the law and `more`: int64[sessions], each >= 1, sum exactly
+    `requests`; the last session is cut."""
+    turns = lengths.draw(law, requests, rng) + more
     totals = np.cumsum(turns)
     last = int(np.searchsorted(totals, requests, side="left"))
     turns = turns[: last + 1]

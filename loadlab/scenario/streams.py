@@ -25,6 +25,13 @@ class Stream(IntEnum):
     TEXT = 10
     MODE = 11
     REPLAY = 12  # which rows of a trace, how far they are turned, where in their ticks
+    STAGES = 13  # retrieval before a prompt, a tool's answer
+    CHUNKS = 14  # which chunks are found
+    CORPUS = 15  # what the chunks of a corpus are
+    TOOLS = 16  # tokens of tool calls and of their results
+    FAN_OUT = 17
+    ESCALATION = 18
+    STEPS = 19  # texts and answers of steps
 
 
 def load_rng(seed: int, stream: Stream) -> Generator:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadlab.errors import InputError
-from loadlab.scenario import delays, distribution, lengths
-from loadlab.scenario.arrivals import arrival_times_s
+from loadlab.scenario import delays, lengths
+from loadlab.scenario.arrivals import Arrivals, arrival_times_s
 from loadlab.scenario.limits import MAX_REQUESTS
 from loadlab.scenario.load import ClosedLoop, OpenLoop
 from loadlab.scenario.model import TrafficClass
@@ -29,6 +29,7 @@ class Timeline:
     after_seq: IntArray
     delay_after_s: FloatArray
     arrival_s: FloatArray
+    stages_s: FloatArray  # what the application does before the prompt is sent; not yet part of the due times
     owner: IntArray
     turn: IntArray
 
@@ -51,10 +52,9 @@ def apportion(n: int, weights: Sequence[float]) -> IntArray:
 
 def open_loop(load: OpenLoop, classes: Sequence[NamedClass], seed: int) -> Timeline:
     """Arrivals in order; the turns of a session follow its arrival at once in the plan, and each other in time."""
-    times, turns_of_class = _arrivals_and_turns(load, classes, seed)
-    owner_of_arrival = _mixed([len(turns) for turns in turns_of_class], seed)
-    if all(named.sessions is None for _, named in classes):
-        return _single_requests(times, owner_of_arrival)
+    times, owner_of_arrival, turns_of_class = _all_arrivals(load, classes, seed)
+    if all(named.turns is None for _, named in classes):
+        return _single_requests(times, owner_of_arrival, classes, seed)
     planned = sum(int(turns.sum()) for turns in turns_of_class)
     if planned > MAX_REQUESTS:
         problem = f"means {planned:,} requests (the turns of {len(times):,} arrivals), and a plan holds {MAX_REQUESTS:,}"
@@ -72,6 +72,7 @@ def open_loop(load: OpenLoop, classes: Sequence[NamedClass], seed: int) -> Timel
         after_seq=np.where(turn > 0, rows - 1, NOTHING),
         delay_after_s=_think_times(owner, turn, classes, seed),
         arrival_s=np.where(turn > 0, np.nan, times[chain]),
+        stages_s=_stages(owner, turn, classes, seed),
         owner=owner,
         turn=turn,
     )
@@ -83,48 +84,80 @@ def closed_loop(load: ClosedLoop, classes: Sequence[NamedClass], seed: int) -> T
     rows = np.arange(n)
     first = rows < load.users
     think_s = delays.draw(load.think_s, n, load_rng(seed, Stream.USERS_THINK))
+    owner = _mixed(apportion(n, _shares(classes)), seed)
     return Timeline(
         chain=rows % load.users,
         after_seq=np.where(first, NOTHING, rows - load.users),
         delay_after_s=np.where(first, 0.0, think_s),
         arrival_s=np.where(first, rows * (load.ramp_up_s / load.users), np.nan),
-        owner=_mixed(apportion(n, _shares(classes)), seed),
+        stages_s=_stages(owner, same(0, n), classes, seed),
+        owner=owner,
         turn=same(0, n),
     )
 
 
 def replay(times: FloatArray, classes: Sequence[NamedClass], seed: int) -> Timeline:
     """The times as they are; rows are spread over the classes by share."""
-    return _single_requests(times, _mixed(apportion(len(times), _shares(classes)), seed))
+    return _single_requests(times, _mixed(apportion(len(times), _shares(classes)), seed), classes, seed)
 
 
-def _single_requests(times: FloatArray, owner: IntArray) -> Timeline:
+def _single_requests(times: FloatArray, owner: IntArray, classes: Sequence[NamedClass], seed: int) -> Timeline:
     n = len(times)
     return Timeline(
         chain=np.arange(n),
         after_seq=same(NOTHING, n),
         delay_after_s=np.broadcast_to(np.float64(0), n),
         arrival_s=times,
+        stages_s=_stages(owner, same(0, n), classes, seed),
         owner=owner,
         turn=same(0, n),
     )
 
 
-def _arrivals_and_turns(load: OpenLoop, classes: Sequence[NamedClass], seed: int) -> tuple[FloatArray, list[IntArray]]:
+def _all_arrivals(load: OpenLoop, classes: Sequence[NamedClass], seed: int) -> tuple[FloatArray, IntArray, list[IntArray]]:
+    """Arrival times, the class of each, and the turns of each class's arrivals in order: streams of classes with a law of their own are
+    merged with the common one."""
+    together = [k for k, (_, c) in enumerate(classes) if c.arrivals is None]
+    if len(together) == len(classes):
+        times, turns = _arrivals_and_turns(load, load.arrivals, classes, seed)
+        return times, _mixed([len(t) for t in turns], seed), turns
+    assert load.duration_s is not None, "classes with arrivals of their own end with the load's duration"
+    streams: list[FloatArray] = []
+    turns_of: dict[int, IntArray] = {}
+    owners: list[IntArray] = []
+    if together:
+        times, turns = _arrivals_and_turns(load, load.arrivals, [classes[k] for k in together], seed)
+        streams, owners = [times], [np.asarray(together)[_mixed([len(t) for t in turns], seed)]]
+        turns_of = dict(zip(together, turns, strict=True))
+    for k, (name, c) in enumerate(classes):
+        if c.arrivals is not None:
+            times = arrival_times_s(c.arrivals, class_rng(seed, name, Stream.ARRIVALS), duration_s=load.duration_s)
+            streams.append(times)
+            owners.append(same(k, len(times)))
+            turns_of[k] = _turns((name, c), len(times), seed)
+    every, owner = np.concatenate(streams), np.concatenate(owners)
+    order = np.argsort(every, kind="stable")
+    return every[order], owner[order], [turns_of[k] for k in range(len(classes))]
+
+
+def _arrivals_and_turns(
+    load: OpenLoop, law: Arrivals | None, classes: Sequence[NamedClass], seed: int
+) -> tuple[FloatArray, list[IntArray]]:
     """Arrival times, and the turns of each class's arrivals in order (1 without sessions).
 
     `requests` are apportioned by share, so counts are exact. Where only time ends the load, arrivals are apportioned by share over
     mean turns, so that requests come out by share in the mean. Where both are given and time wins, the mix stays that of `requests`.
     """
+    assert law is not None, "a scenario says when its classes arrive"
     rng = load_rng(seed, Stream.ARRIVALS)
     if load.requests is None:
-        times = arrival_times_s(load.arrivals, rng, duration_s=load.duration_s)
-        weights = [c.share / (distribution.mean(c.sessions.turns) if c.sessions else 1.0) for _, c in classes]
+        times = arrival_times_s(law, rng, duration_s=load.duration_s)
+        weights = [c.share / c.mean_turns for _, c in classes]
         return times, [_turns(named, int(k), seed) for named, k in zip(classes, apportion(len(times), weights), strict=True)]
     counts = apportion(load.requests, _shares(classes))
     turns = [_turns_for_requests(named, int(k), seed) for named, k in zip(classes, counts, strict=True)]
     arrivals = [len(t) for t in turns]
-    times = arrival_times_s(load.arrivals, rng, requests=sum(arrivals), duration_s=load.duration_s)
+    times = arrival_times_s(law, rng, requests=sum(arrivals), duration_s=load.duration_s)
     if len(times) == sum(arrivals):
         return times, turns
     return times, [t[:k] for t, k in zip(turns, apportion(len(times), arrivals), strict=True)]
@@ -132,16 +165,18 @@ def _arrivals_and_turns(load: OpenLoop, classes: Sequence[NamedClass], seed: int
 
 def _turns(named: NamedClass, arrivals: int, seed: int) -> IntArray:
     name, traffic_class = named
-    if traffic_class.sessions is None:
+    if traffic_class.turns is None:
         return same(1, arrivals)
-    return lengths.draw(traffic_class.sessions.turns, arrivals, class_rng(seed, name, Stream.TURNS))
+    law, more = traffic_class.turns
+    return lengths.draw(law, arrivals, class_rng(seed, name, Stream.TURNS)) + more
 
 
 def _turns_for_requests(named: NamedClass, requests: int, seed: int) -> IntArray:
     name, traffic_class = named
-    if traffic_class.sessions is None:
+    if traffic_class.turns is None:
         return same(1, requests)
-    return turns_for_requests(traffic_class.sessions.turns, requests, class_rng(seed, name, Stream.TURNS))
+    law, more = traffic_class.turns
+    return turns_for_requests(law, requests, class_rng(seed, name, Stream.TURNS), more)
 
 
 def _think_times(owner: IntArray, turn: IntArray, classes: Sequence[NamedClass], seed: int) -> FloatArray:
@@ -152,6 +187,19 @@ def _think_times(owner: IntArray, turn: IntArray, classes: Sequence[NamedClass],
             rng = class_rng(seed, name, Stream.THINK)
             think_s[follows] = delays.draw(traffic_class.sessions.think_s, int(follows.sum()), rng)
     return think_s
+
+
+def _stages(owner: IntArray, turn: IntArray, classes: Sequence[NamedClass], seed: int) -> FloatArray:
+    """Seconds between what a request waits for and its prompt being sent: searching and reranking; for an agent's later calls, the tool."""
+    if all(not c.stages for _, c in classes):
+        return np.broadcast_to(np.float64(0), len(owner))
+    stages_s = np.zeros(len(owner))
+    for k, (name, traffic_class) in enumerate(classes):
+        laws = traffic_class.stages
+        rows = np.flatnonzero((owner == k) & (turn >= (traffic_class.agent is not None)))
+        for law, rng in zip(laws, class_rng(seed, name, Stream.STAGES).spawn(len(laws)), strict=True):
+            stages_s[rows] += delays.draw(law, len(rows), rng)
+    return stages_s
 
 
 def _shares(classes: Sequence[NamedClass]) -> list[float]:

@@ -114,7 +114,21 @@ def test_every_law_and_load_is_documented_with_all_its_keys(union: object) -> No
 
 MODULES = [
     f"loadlab.scenario.{name}"
-    for name in ("model", "load", "arrivals", "renewal", "profiles", "states", "clusters", "lengths", "joint", "delays", "sessions")
+    for name in (
+        "model",
+        "load",
+        "arrivals",
+        "renewal",
+        "profiles",
+        "states",
+        "clusters",
+        "lengths",
+        "joint",
+        "delays",
+        "sessions",
+        "applications",
+        "traffic_class",
+    )
 ]
 MODULES += ["loadlab.wire.template", "loadlab.wire.openai"]
 BUILT = {"Campaign", "Experiment", "Texts", "Blanks", "OpenAIOptions"}  # of what was read; no file has their fields

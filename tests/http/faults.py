@@ -85,11 +85,6 @@ def slow(peer: Peer, request: Received) -> None:
     peer.send(chunk(delta(finish="stop")) + chunk(usage(request)) + chunk(DONE) + LAST_CHUNK)
 
 
-def quotes_key(peer: Peer, request: Received) -> None:
-    """A failure that says which key was sent."""
-    send_json(peer, 500, openai_error(f"upstream refused {request.headers.get('authorization')}"))
-
-
 def interim(peer: Peer, request: Received) -> None:
     """100 and 103 first, each in a packet of its own."""
     for line in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"):
@@ -338,7 +333,6 @@ FAULTS: dict[str, Fault] = {name: row.does for name, row in TABLE.items()} | {
     "stale": stale,
     "trap": ok,
     "slow": slow,
-    "quotes_key": quotes_key,
 }
 
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,16 +64,17 @@ def command(scenario: Path, url: str, folder: Path, *flags: str) -> list[str]:
     return [*PROGRAM, "run", str(scenario), *target, "--no-report", *flags]
 
 
-def start(
+@contextmanager
+def running(
     scenario: Path, url: str, folder: Path, *flags: str, env: Mapping[str, str] | None = None, limits: Mapping[int, int] | None = None
-) -> subprocess.Popen[str]:
-    """A run under way. `limits` are resource limits (RLIMIT_..) of its processes."""
+) -> Iterator[subprocess.Popen[str]]:
+    """A run under way, gone at the end. `limits` are resource limits (RLIMIT_..) of its processes."""
 
     def restrict() -> None:
         for limit, value in (limits or {}).items():
             resource.setrlimit(limit, (value, value))
 
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command(scenario, url, folder, *flags),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -81,21 +83,23 @@ def start(
         env={**os.environ, **(env or {})},
         preexec_fn=restrict,
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def finish(process: subprocess.Popen[str], folder: Path, timeout_s: float = 60) -> Finished:
-    """Waits for its end; kills it, and fails, if that does not come."""
-    try:
-        out, err = process.communicate(timeout=timeout_s)
-    finally:
-        process.kill()
-        process.wait()
+    """Waits for its end. Raises TimeoutExpired if that does not come."""
+    out, err = process.communicate(timeout=timeout_s)
     return Finished(code=process.returncode, out=out, err=err, folder=folder)
 
 
 def run(scenario: Path, url: str, folder: Path, *flags: str, **options: Any) -> Finished:
     """A run from start to end."""
-    return finish(start(scenario, url, folder, *flags, **options), folder)
+    with running(scenario, url, folder, *flags, **options) as process:
+        return finish(process, folder)
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:

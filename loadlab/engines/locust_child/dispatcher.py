@@ -17,7 +17,7 @@ from loadlab.engines.locust_child.outbox import Outbox
 from loadlab.engines.locust_child.requests import ReadyRequest, RequestMaker
 from loadlab.engines.messages import Job
 from loadlab.record.request import Outcome
-from loadlab.scenario.plan import NOTHING, RequestPlan
+from loadlab.scenario.plan import Followers, RequestPlan
 from loadlab.wire.answer import Answer, Ending
 
 AHEAD = 256  # requests that are made before they are due
@@ -33,7 +33,7 @@ class Dispatcher:
         self._alarm = Alarm(clock)
         seqs = plan.shard(job.worker, job.workers)
         self._arrivals = deque(seqs[~np.isnan(plan.arrival_s[seqs])].tolist())
-        self._followers = _followers(plan, seqs)
+        self._followers = Followers(plan, seqs)
         self._due: list[tuple[float, int]] = []  # (due_s, seq) of followers
         self._ready: dict[int, ReadyRequest] = {}
         self._ready_bytes = 0
@@ -156,7 +156,7 @@ class Dispatcher:
         if content in self._awaited and answer.text:
             self._answers[content] = answer.text
         after_s = self._clock.now_s() if ended_s is None else ended_s
-        for follower in self._followers.pop(seq, ()):
+        for follower in self._followers.after(seq):
             heapq.heappush(self._due, (after_s + float(self._plan.delay_after_s[follower]), follower))
         self._alarm.pull()
 
@@ -168,13 +168,6 @@ class Dispatcher:
             for exchange, greenlet in list(self._flights.values()):
                 if exchange.last_s is not None and not exchange.is_known and now_s - exchange.last_s > self._job.idle_s:
                     greenlet.kill(GivenUp(Ending.STALL), block=False)
-
-
-def _followers(plan: RequestPlan, seqs: Any) -> dict[int, list[int]]:
-    followers: dict[int, list[int]] = {}
-    for seq in seqs[plan.after_seq[seqs] != NOTHING].tolist():
-        followers.setdefault(int(plan.after_seq[seq]), []).append(seq)
-    return followers
 
 
 def _row(seq: int, due_s: float, sent_s: float | None, ended_s: float | None, answer: Answer, key: str | None) -> tuple[Any, ...]:

@@ -54,7 +54,7 @@ def main() -> None:
     _calm_down()
     clock = Clock(time.monotonic() + HEAD_START_S)
     dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox)
-    outbox.tell(STARTED, wall_s=time.time() + HEAD_START_S)
+    outbox.tell(STARTED, wall_s=time.time() + HEAD_START_S, monotonic_s=clock.t0_monotonic_s)
     gevent.spawn(_obey, dispatcher)
     gevent.signal_handler(signal.SIGTERM, dispatcher.stop_now)
     telling = gevent.spawn(outbox.keep_telling, dispatcher.state)
