@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from loadlab.report.findings import number_text
 from loadlab.report.html_run import numbers_of
+from loadlab.report.prediction import prediction_lines
 from loadlab.report.text import (
     ABBREVIATIONS,
     BUSY_NOTE,
@@ -32,12 +33,14 @@ from loadlab.report.text import (
     key_words,
     look_up,
     percentile_text,
+    server_words,
     sources_text,
     success_text,
     three_digits,
     value_text,
     whole_percent,
 )
+from loadlab.report.validity import validity_lines
 from loadlab.units import format_duration, format_share
 
 Json = Mapping[str, Any]
@@ -93,6 +96,7 @@ def _render(summary: Json, sections: Sequence[Section], figures: Mapping[str, st
         interval_note=INTERVAL_NOTE,
         causes=cause_lines(summary.get("experiments", ())),
         headline=_headline(summary),
+        verdicts=list(_verdicts(sections)),
         validity=_VALIDITY.get(summary["status"], ""),
         predictions=_predictions(sections),
         figures=_markup(figures),
@@ -129,12 +133,22 @@ def _headline(summary: Json) -> str:
     return said.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
+def _verdicts(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
+    """Of each run over HTTP: whether it is a measurement, and by what that was judged."""
+    for summary in map(_cleaned, sections):
+        head, *rest = [*validity_lines(summary)] or [""]
+        if head:
+            name = f"{summary['id']}: " if "id" in summary else ""
+            yield {"head": name + head, "rest": " ".join(rest), "is_alarm": summary["validity"]["verdict"] != "valid"}
+
+
 def _predictions(sections: Sequence[Section]) -> list[str]:
     """What of this is simulated, and how far it can be trusted: one sentence for each distinct label."""
     if not any(section.summary.get("engine") == "simulation" for section in sections):
         return []
     pools = [clean_tree(pool) for section in sections for pool in section.summary.get("conditions", ())]
-    return list(dict.fromkeys(band for pool in pools if (band := band_text(pool)) is not None)) or ["no label given"]
+    said = list(dict.fromkeys(band for pool in pools if (band := band_text(pool)) is not None)) or ["no label given"]
+    return said + [line for section in sections for line in prediction_lines(section.summary.get("prediction"))]
 
 
 def _published(summary: Json) -> list[dict[str, Any]]:
@@ -188,6 +202,8 @@ def _section(section: Section) -> dict[str, Any]:
 def _facts(summary: Json) -> Iterator[tuple[str, str]]:
     """What else is known of a run, in words with units."""
     throughput, observed = summary["throughput"], summary["observed"]
+    if summary.get("engine") == "locust":
+        yield "what the server said", server_words(summary["causes"])
     yield "duration", format_duration(throughput["duration_s"])
     yield "successful requests a second", number_text(throughput["requests_per_s"])
     yield "output tokens a second, of OK requests", number_text(throughput["output_tokens_per_s"])
