@@ -39,10 +39,14 @@ def test_a_search_certifies_just_below_the_root_of_mm8() -> None:
 
 
 def test_a_search_on_correlated_waits_is_not_fooled() -> None:
-    case = CASES[-1]
-    result = follow(search(case.first_per_s, BUDGET), lambda ask: level_at(case, ask, round(1000 * ask.rate_per_s)))
-    assert result.certified_per_s is not None
-    assert mm8_bad_share(result.certified_per_s, case.limit_s) < BUDGET
+    case, certified = CASES[-1], []
+    for seed in range(4):
+        result = follow(search(case.first_per_s, BUDGET), lambda ask, seed=seed: level_at(case, ask, round(1000 * ask.rate_per_s) + seed))
+        assert result.answer in (Answer.CERTIFIED, Answer.NOT_CERTIFIED)
+        if result.certified_per_s is not None:
+            certified.append(mm8_bad_share(result.certified_per_s, case.limit_s))
+    assert certified
+    assert max(certified) < BUDGET
 
 
 @pytest.mark.parametrize(
