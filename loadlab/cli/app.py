@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from loadlab import __version__
-from loadlab.cli import baseline, break_even, catalog, compare, decide, doctor, gate, import_results, report, run, serve, validate
+from loadlab.cli import baseline, break_even, capacity, catalog, compare, decide, doctor, gate, import_results, report, run, serve, validate
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
 
 WHAT = """Replay random and bursty LLM traffic on a simulated sharded backend or over HTTP, and record what becomes of every request."""
@@ -27,6 +27,7 @@ app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
+app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("import", epilog=import_results.EPILOG)(import_results.import_results)
