@@ -32,7 +32,9 @@ EPILOG = """Examples:
 
 
 def run(
-    scenario: Annotated[Path, typer.Argument(help="A scenario file, or the folder of a campaign.", show_default=False)],
+    scenario: Annotated[
+        Path, typer.Argument(help="A scenario file, the folder of a campaign, or the name of a shipped one.", show_default=False)
+    ],
     target: Annotated[
         str | None,
         typer.Option(
@@ -81,7 +83,9 @@ def run(
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
     from loadlab.scenario.files import is_campaign
+    from loadlab.scenario.library import find_scenario
 
+    scenario = find_scenario(scenario)
     signal.signal(signal.SIGTERM, _interrupt)
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
@@ -152,6 +156,8 @@ def _target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign:
     if is_campaign:
         _refuse_flags({"--target": target}, "must be an http:// URL for a campaign, which names its clusters itself")
         return None
+    from loadlab.scenario.library import find_cluster
+
     kind, _, path = (target or "").partition(":")
     if target is None:
         raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
@@ -159,7 +165,7 @@ def _target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign:
         raise InputError(
             f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT", key="--target"
         )
-    return Path(path)
+    return find_cluster(Path(path))
 
 
 def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen: Screen, host: HostFacts, *, yes: bool) -> dict[str, Any]:
