@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +28,9 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(help="Metric to compare, such as ttft.p99; may be repeated. Default: the usual.", show_default=False)
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for compare.json, report.html and the figures (SVG, PNG).", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison on stdout as JSON; tables go to stderr.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table.")] = False,
 ) -> None:
@@ -45,9 +49,15 @@ def compare(
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     for one in compared:
         print_comparison(one.name, one.comparison, one.warnings, screen.tables)
+    blocks = {one.name: comparison_block(one.comparison) for one in compared}
+    found = document(blocks, [warning for one in compared for warning in one.warnings])
+    if out is not None:
+        from loadlab.report.compare_files import ComparedPage, save_compare_report
+
+        pages = [ComparedPage(name=one.name, comparison=one.comparison, warnings=one.warnings) for one in compared]
+        screen.say(f"report: {save_compare_report(out, found, pages, shlex.join(sys.argv))}")
     if as_json:
-        blocks = {one.name: comparison_block(one.comparison) for one in compared}
-        sys.stdout.buffer.write(dump_summary(document(blocks, [warning for one in compared for warning in one.warnings])))
+        sys.stdout.buffer.write(dump_summary(found))
 
 
 def read_metrics(texts: list[str] | None) -> list[Metric] | None:

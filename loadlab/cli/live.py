@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -70,11 +70,10 @@ def live_line(doing: str, view: LiveView) -> str:
     return ", ".join(said)
 
 
-def live_table(doing: str, view: LiveView) -> Table:
-    """The view as a small table; 60 columns suffice."""
+def live_table(doing: str, view: LiveView) -> Group:
+    """The view as a small table between two lines; 60 columns suffice."""
     title = Text(f"{doing}: {_left(view)}", style="bold", overflow="ellipsis", no_wrap=True)
     table = Table.grid(padding=(0, 2))
-    table.title, table.title_justify = title, "left"
     for _ in range(4):
         table.add_column(justify="left", no_wrap=True)
     alarm = "bold red" if view.oom else ""
@@ -83,8 +82,7 @@ def live_table(doing: str, view: LiveView) -> Table:
     table.add_row("sent", f"{_rate(view.achieved_per_s)}/s", "due", f"{_rate(view.offered_per_s)}/s")
     table.add_row("TTFT p50", format_duration(view.ttft_p50_s), "p95", format_duration(view.ttft_p95_s))
     table.add_row("TPOT p50", format_duration(view.tpot_p50_s), "p95", format_duration(view.tpot_p95_s))
-    table.caption, table.caption_justify = Text(f"rates and latencies: the last {view.window_s:.0f} s, OK requests", style="dim"), "left"
-    return table
+    return Group(title, table, Text(f"rates: the last {view.window_s:.0f} s; latencies: OK requests of that time", style="dim"))
 
 
 def _rate(rate_per_s: float | None) -> str:

@@ -240,6 +240,7 @@ class _Run:
             most_in_flight=done.get("most_in_flight"),
             connections=done.get("connections"),
             cpu_s=done.get("cpu_s"),
+            cpu_total_s=done.get("cpu_total_s"),
             wall_s=done.get("wall_s"),
             run_queue_wait_s=done.get("run_queue_wait_s"),
             peak_rss_bytes=done.get("peak_rss_bytes"),

@@ -15,6 +15,7 @@ class ClientFacts:
     most_in_flight: int | None
     connections: int | None  # opened, preflight included
     cpu_s: float | None
+    cpu_total_s: float | None  # its start and the preflight too
     wall_s: float | None
     run_queue_wait_s: float | None  # it could have run, and had no core; None where the system does not count it
     peak_rss_bytes: int | None

@@ -47,6 +47,7 @@ TIMELINE_TYPES: Mapping[str, frozenset[type]] = {
     "preemptions": frozenset({int, _NONE}),
     "ooms": frozenset({int, _NONE}),
     "cached_tokens": frozenset({int, _NONE}),
+    "evicted_blocks": frozenset({int, _NONE}),
 }
 
 

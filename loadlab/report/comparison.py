@@ -9,9 +9,13 @@ from typing import Any
 from loadlab.analysis.compare import ENOUGH_PAIRS, Comparison, Design, Difference, Finding
 from loadlab.analysis.readings import DECILES, RunNumbers, is_relative, is_worse_when_higher
 from loadlab.report.text import clean_text, three_digits
-from loadlab.slo import Metric, Unit
+from loadlab.slo import Metric, Unit, parse_metric
 from loadlab.units import format_duration, format_share
 
+SMOOTHED_NOTE = (
+    "Percentiles are smoothed (Harrell-Davis), or a difference would be the luck of one request; a run's report shows the order statistic."
+)
+BOUNDS_NOTE = "[..] one-sided 95 % bounds each way. Detectable: the smallest true change that so many pairs show in 80 % of cases."
 COMPARE_SCHEMA = "loadlab/compare/1"
 Json = dict[str, Any]
 _BOUNDS_NOTE = "low and high are one-sided 95 % bounds each, together a 90 % interval"
@@ -148,6 +152,15 @@ def _bound(metric: Metric, x: float) -> str:
 
 def _signed(x: float) -> str:
     return f"{x:+,.0f}" if abs(x) >= 99.95 else f"{x:+.1f}"
+
+
+def typical_text(comparison: Comparison) -> str:
+    """By how much the same request took longer: "ttft +4.7 % [+3.8, +5.5], .."; "" where that is not known."""
+    seconds, said = parse_metric("e2e.p50"), []
+    for t in comparison.typical:
+        d = Difference(metric=seconds, base=None, candidate=None, effect=t.effect, low=t.low, high=t.high)
+        said.append(f"{t.latency} {change_text(seconds, t.effect)} {bounds_text(d)}".rstrip())
+    return ", ".join(said)
 
 
 def finding_text(d: Difference) -> str:

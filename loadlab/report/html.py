@@ -32,12 +32,14 @@ from loadlab.report.text import (
     key_words,
     look_up,
     percentile_text,
+    server_words,
     sources_text,
     success_text,
     three_digits,
     value_text,
     whole_percent,
 )
+from loadlab.report.validity import validity_lines
 from loadlab.units import format_duration, format_share
 
 Json = Mapping[str, Any]
@@ -93,6 +95,7 @@ def _render(summary: Json, sections: Sequence[Section], figures: Mapping[str, st
         interval_note=INTERVAL_NOTE,
         causes=cause_lines(summary.get("experiments", ())),
         headline=_headline(summary),
+        verdicts=list(_verdicts(sections)),
         validity=_VALIDITY.get(summary["status"], ""),
         predictions=_predictions(sections),
         figures=_markup(figures),
@@ -127,6 +130,15 @@ def _headline(summary: Json) -> str:
     share = format_share(totals["success_rate"]["value"])
     said = f"{asked} were planned; {totals['ok']:,} succeeded: {share}{interval}. The others: {failures_text(totals)}."
     return said.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _verdicts(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
+    """Of each run over HTTP: whether it is a measurement, and by what that was judged."""
+    for summary in map(_cleaned, sections):
+        head, *rest = [*validity_lines(summary)] or [""]
+        if head:
+            name = f"{summary['id']}: " if "id" in summary else ""
+            yield {"head": name + head, "rest": " ".join(rest), "is_alarm": summary["validity"]["verdict"] != "valid"}
 
 
 def _predictions(sections: Sequence[Section]) -> list[str]:
@@ -188,6 +200,8 @@ def _section(section: Section) -> dict[str, Any]:
 def _facts(summary: Json) -> Iterator[tuple[str, str]]:
     """What else is known of a run, in words with units."""
     throughput, observed = summary["throughput"], summary["observed"]
+    if summary.get("engine") == "locust":
+        yield "what the server said", server_words(summary["causes"])
     yield "duration", format_duration(throughput["duration_s"])
     yield "successful requests a second", number_text(throughput["requests_per_s"])
     yield "output tokens a second, of OK requests", number_text(throughput["output_tokens_per_s"])

@@ -35,6 +35,7 @@ from loadlab.report.text import (
     key_words,
     look_up,
     percentile_text,
+    server_words,
     short_success,
     sources_text,
     success_text,
@@ -221,6 +222,8 @@ def _bands(experiments: Sequence[Json]) -> list[str]:
 
 def _use_text(summary: Json) -> str:
     """What the server did, on one line."""
+    if summary.get("engine") == "locust":
+        return server_words(summary["causes"])
     observed = summary["observed"]
     said = [f"KV peak {format_share(observed['kv_peak']['value'])}", f"GPU busy {format_share(observed['gpu_busy']['value'])}"]
     events = {"preemptions": observed["preemptions"], "OOM events": observed["oom_events"]}

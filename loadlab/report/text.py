@@ -110,6 +110,17 @@ def failures_text(totals: Mapping[str, Any], causes: Mapping[str, int] | None = 
     return ", ".join(said)
 
 
+_CAPACITY = (Cause.QUEUE_FULL, Cause.RATE_LIMITED, Cause.KV_EXHAUSTED, Cause.NO_REPLICA)
+
+
+def server_words(causes: Mapping[str, int]) -> str:
+    """What a server over HTTP said of its memory and capacity: three counts that are never added up."""
+    reported, died = causes.get(Cause.OOM_REPORTED, 0), causes.get(Cause.ENGINE_DIED, 0)
+    refused = sum(causes.get(cause, 0) for cause in _CAPACITY)
+    ooms = f"{reported:,} OOM{'' if reported == 1 else 's'} reported by the server"
+    return f"{ooms}, {died:,} reports of a dead engine, {refused:,} refused for capacity"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CauseLine:
     """One cause over the experiments of a campaign: how many requests, and how many of each experiment that has some."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from loadlab.analysis.engine_death import SuspectedDeath, suspected_deaths
 from loadlab.analysis.table import RequestTable
 from loadlab.analysis.validity import Verdict, judge
 from loadlab.record.manifest import Manifest, Status
@@ -38,9 +39,14 @@ def validity_block(table: RequestTable, manifest: Manifest) -> Json | None:
     return asdict(found) | {
         "verdict": found.verdict.value,
         "reasons": list(found.reasons),
-        "notes": list(found.notes),
+        "notes": [*found.notes, *map(_death_words, suspected_deaths(table))],
         "client": dict(client),
     }
+
+
+def _death_words(death: SuspectedDeath) -> str:
+    when = f"{death.requests:,} answers in a row were refused, reset or cut off from {format_duration(death.at_s)} on"
+    return f"the target may have died without a word: {when}, after successes (a crash, a restart, or a network that failed)"
 
 
 def is_invalid(summary: Mapping[str, Any]) -> bool:

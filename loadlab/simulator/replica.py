@@ -181,7 +181,7 @@ class Replica:
             self._apply(steps)
         dead.pool.forget_all()
         self.batcher = Batcher(self._limits, self.capacity, self.log.timeline, self._outbox, self._holders, self.index, dead.tick)
-        self.batcher.preemptions = dead.preemptions
+        self.batcher.preemptions, self.batcher.pool.evicted = dead.preemptions, dead.pool.evicted
         self._steps = self.reported_kv_used_blocks = 0
         self._dead_until_ps = max(ready_ps, self._dead_until_ps)
         self.stop(ready_ps if self.is_up else max(ready_ps, self._ends[self.index]))
@@ -223,7 +223,7 @@ class Replica:
         held = decoding.kv_tokens = decoding.kv_tokens + decoding.size * steps
         self.log.packed += pack_stretch(
             tick, steps, self._start_ps, self._first_ps, self._slope_ps, len(batcher.running), batcher.num_waiting,
-            held if self._is_unbounded else pool.used, held, self._prefill_tokens, decoding.size,
+            held if self._is_unbounded else pool.used, held, self._prefill_tokens, decoding.size, pool.evicted,
         )  # fmt: skip
 
     def _emit_until(self, sequence: Sequence, at_ps: int) -> None:
@@ -284,7 +284,8 @@ class Replica:
                         held = decoding.kv_tokens = decoding.kv_tokens + size * steps
                         used = held if is_unbounded else num_blocks - pool.free - pool.cached
                         log += pack_stretch(
-                            tick, steps, start_ps, first_ps, slope_ps, len(running), batcher.num_waiting, used, held, prefill_tokens, size
+                            tick, steps, start_ps, first_ps, slope_ps, len(running), batcher.num_waiting, used, held, prefill_tokens, size,
+                            pool.evicted,
                         )  # fmt: skip
                         batcher.tick = tick = tick + steps
                         if prefill_tokens:

@@ -14,10 +14,10 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 # A stretch: `steps` engine steps from `tick` on; step i of them takes first_ps + i * slope_ps. Counts as during it; KV in use (blocks,
-# or tokens where there are no blocks) and the tokens that sequences hold as at its end.
+# or tokens where there are no blocks), the tokens that sequences hold, and the blocks evicted since the start as at its end.
 COLUMNS = (
     "tick", "steps", "start_ps", "first_ps", "slope_ps",
-    "running", "waiting", "kv_used", "kv_tokens", "prefill_tokens", "decoding",
+    "running", "waiting", "kv_used", "kv_tokens", "prefill_tokens", "decoding", "evicted",
 )  # fmt: skip
 KEPT = 5  # the first columns tell token times
 
@@ -26,7 +26,7 @@ FIRST_WIDTH_S = 1.0
 S_PER_PS = 1e-12
 
 # Rows of the table of integrals over each bin.
-BUSY, RUNNING, WAITING, KV, HELD, PREFILL, DECODE, PREEMPTED, OOM, CACHED = range(10)
+BUSY, RUNNING, WAITING, KV, HELD, PREFILL, DECODE, EVICTED, PREEMPTED, OOM, CACHED = range(11)
 MEANS = 5  # the first rows are divided by the width of the bin
 
 
@@ -50,6 +50,7 @@ class TimelineBin:
     preemptions: int
     ooms: int
     cached_tokens: int
+    evicted_blocks: int
 
 
 BIN_COLUMNS = tuple(field.name for field in fields(TimelineBin))
@@ -67,16 +68,21 @@ class Timeline:
         self._sums: FloatArray = np.zeros((CACHED + 1, MAX_BINS))
         self._kv_max: FloatArray = np.zeros(MAX_BINS)
         self._end_s = 0.0
+        self._evicted = 0  # so far
         self._counts: list[tuple[int, int, int]] = []  # what `count` was told and is not yet in the sums
 
     def add(self, stretches: IntArray) -> None:
         """Rows of COLUMNS in order of time, each once."""
         self._add_counts()
-        steps, start, first, slope, running, waiting, kv, held, prefill, decoding = stretches[:, 1:].T.astype(np.float64)
+        steps, start, first, slope, running, waiting, kv, held, prefill, decoding, _ = stretches[:, 1:].T.astype(np.float64)
+        evicted = np.diff(stretches[:, -1], prepend=self._evicted)
+        self._evicted = int(stretches[-1, -1])
         start_s = start * S_PER_PS
         length_s = (steps * first + slope * steps * (steps - 1) / 2) * S_PER_PS
         self._reach(float(start_s[-1] + length_s[-1]))
-        rates = np.stack([np.ones_like(kv), running, waiting, kv, held, prefill / length_s, decoding * steps / length_s])
+        rates = np.stack(
+            [np.ones_like(kv), running, waiting, kv, held, prefill / length_s, decoding * steps / length_s, evicted / length_s]
+        )
         self._sums[: len(rates)] += self._integrals(start_s, length_s, rates)
         first_bin, last_bin = ((t / self.width_s).astype(int) for t in (start_s, start_s + length_s))
         for offset in range(int((last_bin - first_bin).max()) + 1):  # a stretch counts in every bin that it touches
@@ -137,6 +143,7 @@ class Timeline:
                 preemptions=counts[PREEMPTED][i],
                 ooms=counts[OOM][i],
                 cached_tokens=counts[CACHED][i],
+                evicted_blocks=counts[EVICTED][i],
             )
             for i in range(used)
         ]

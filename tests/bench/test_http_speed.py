@@ -67,7 +67,7 @@ def ours(target: NullTarget, folder: Path, rate_per_s: float, requests: int, tok
     truth = {int(t.seq): t.first_s - t.received_s for t in target.truth()}
     return Ours(
         rows=rows,
-        child_cpu_s=facts["cpu_all_s"],
+        child_cpu_s=facts["cpu_total_s"],
         peak_mb=facts["peak_rss_bytes"] / 1e6,
         wall_s=facts["wall_s"],
         waited_s=facts["run_queue_wait_s"],

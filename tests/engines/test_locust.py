@@ -122,6 +122,12 @@ def test_what_is_due_above_the_limit_is_not_sent_and_counted(tmp_path: Path) -> 
     assert all(row.sent_s is None for row in rows if row.outcome is Outcome.NOT_SENT)
 
 
+def test_more_rows_than_a_pipe_holds_arrive_whole(tmp_path: Path) -> None:
+    """A thousand requests refused at once are some 200 kB in one message."""
+    rows = replay(equal_requests(rate_per_s=20_000, requests=1500), closed_port(), tmp_path / "run", preflight=False, max_in_flight=1500)
+    assert Counter(row.cause for row in rows) == {Cause.REFUSED: 1500}
+
+
 def test_any_json_endpoint_can_be_loaded_by_a_template(tmp_path: Path) -> None:
     template = {"path": "/ask/ok", "body": '{"q": "{prompt}", "n": {seq}}', "size_field": "usage.completion_tokens"}
     classes = {"web": chat_class(1, kind="http", http=template)}

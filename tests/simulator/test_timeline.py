@@ -10,9 +10,9 @@ from loadlab.simulator.timeline import MAX_BINS, PREEMPTED, Timeline
 PS = 10**12
 
 
-def stretch(start_s: float, steps: int, step_s: float = 1.0, kv: int = 5, held: int = 0, prefill: int = 0) -> list[int]:
+def stretch(start_s: float, steps: int, step_s: float = 1.0, kv: int = 5, held: int = 0, prefill: int = 0, evicted: int = 0) -> list[int]:
     """A row of timeline.COLUMNS: two running, one waiting."""
-    return [0, steps, int(start_s * PS), int(step_s * PS), 0, 2, 1, kv, held, prefill, 2]
+    return [0, steps, int(start_s * PS), int(step_s * PS), 0, 2, 1, kv, held, prefill, 2, evicted]
 
 
 def timeline_of(*stretches: list[int]) -> Timeline:
@@ -50,6 +50,12 @@ def test_counts_fall_into_the_bin_of_their_moment() -> None:
     timeline = timeline_of()
     timeline.count(PREEMPTED, int(2.5 * PS), 3)
     assert [bin_.preemptions for bin_ in timeline.bins()] == [0, 0, 3]
+
+
+def test_evictions_are_counted_where_they_happened() -> None:
+    """A log says how many there were since the start: four in the second stretch, none in the third."""
+    timeline = timeline_of(stretch(0.0, 1, evicted=3), stretch(1.0, 1, evicted=7), stretch(2.0, 1, evicted=7))
+    assert [bin_.evicted_blocks for bin_ in timeline.bins()] == [3, 4, 0, 0]
 
 
 def test_the_peak_of_kv_use_stands_in_every_bin_that_a_stretch_touches() -> None:

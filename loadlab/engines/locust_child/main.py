@@ -6,6 +6,7 @@ import ctypes
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -39,6 +40,7 @@ def main() -> None:
     _die_with_parent()
     outbox = Outbox(_take_stdout())
     job, plan_bytes = _take_job(sys.stdin.fileno())
+    _raise_limit()
     plan = load_plan(plan_bytes)
     maker = RequestMaker(job, plan)
     context = tls_context(insecure=job.insecure) if job.scheme == "https" else None
@@ -60,8 +62,8 @@ def main() -> None:
     telling = gevent.spawn(outbox.keep_telling, dispatcher.state)
     before = _use()
     _run_under_locust(dispatcher)
-    telling.kill()
-    outbox.send_news(dispatcher.state)
+    outbox.finish()
+    telling.join()
     outbox.tell(DONE, **_used(before), most_in_flight=dispatcher.most_in_flight, connections=connector.opened)
 
 
@@ -96,6 +98,13 @@ def _die_with_parent() -> None:
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _raise_limit() -> None:
+    """As many file descriptors as the system allows us: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _take_stdout() -> int:
@@ -159,7 +168,7 @@ def _used(before: dict[str, float]) -> dict[str, Any]:
     spent = {key: value - before[key] for key, value in _use().items()}
     if _run_queue_wait_s() is None:
         spent.pop("run_queue_wait_s")
-    return {**spent, "cpu_all_s": time.process_time(), "peak_rss_bytes": _peak_rss_bytes()}
+    return {**spent, "cpu_total_s": time.process_time(), "peak_rss_bytes": _peak_rss_bytes()}
 
 
 def _run_queue_wait_s() -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from gevent import sleep
+from gevent.event import Event
 from gevent.os import make_nonblocking, nb_write
 
 from loadlab.engines.messages import NEWS
@@ -16,12 +16,13 @@ EVERY_S = 0.2
 
 
 class Outbox:
-    """Lines to the parent, in order, on a pipe of our own."""
+    """Lines to the parent, in order, on a pipe of our own. One greenlet writes at a time."""
 
     def __init__(self, fd: int) -> None:
         make_nonblocking(fd)
         self._fd = fd
         self._rows: list[tuple[Any, ...]] = []
+        self._is_finished = Event()
 
     def add(self, row: tuple[Any, ...]) -> None:
         """A row, as columns of `messages.ROW`; it leaves with the next news."""
@@ -42,7 +43,11 @@ class Outbox:
         self.tell(NEWS, rows=rows, **state())
 
     def keep_telling(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Sends news for ever: the body of a greenlet."""
-        while True:
-            sleep(EVERY_S)
+        """Sends news until `finish`: the body of a greenlet. Never killed: a line that is half written would spoil the next."""
+        while not self._is_finished.wait(EVERY_S):
             self.send_news(state)
+        self.send_news(state)
+
+    def finish(self) -> None:
+        """Asks for the last news."""
+        self._is_finished.set()
