@@ -79,7 +79,7 @@ def _class(plan: RequestPlan, code: int, name: str) -> ClassPreview:
         requests=int(mine.sum()),
         prompt_tokens=_quantiles(plan.prompt_tokens[mine]),
         output_tokens=_quantiles(plan.output_tokens[mine]),
-        first_minute=np.histogram(times[~np.isnan(times)], bins=FIRST_S, range=(0, FIRST_S))[0].astype(np.int64),
+        first_minute=np.bincount(times[times < FIRST_S].astype(np.int64), minlength=FIRST_S),
     )
 
 
