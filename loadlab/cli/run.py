@@ -69,6 +69,9 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    band: Annotated[
+        bool, typer.Option("--band/--no-band", help="Simulate a single run twice more, for the band of its prediction.", show_default=True)
+    ] = True,
 ) -> None:
     """Replay a scenario, or every experiment of a campaign, and write a run directory.
 
@@ -106,7 +109,7 @@ def run(
             _refuse_flags({"--variant": variant, "--resume": resume}, "belongs to a campaign; this is a single scenario")
             windowed = slo_flags.held_to(_load_scenario(scenario, trace, window_start, window), slo, threshold)
             assert aim is not None, "a single scenario has a target"
-            summary = _run_single(windowed, aim, seed, where, screen, host_facts(sys.argv), yes=yes)
+            summary = _run_single(windowed, aim, seed, where, screen, host_facts(sys.argv), yes=yes, band=band)
     except RunInterruptedError:
         _print_json(where, as_json=as_json)
         raise
@@ -168,7 +171,10 @@ def _target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign:
     return find_cluster(Path(path))
 
 
-def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen: Screen, host: HostFacts, *, yes: bool) -> dict[str, Any]:
+def _run_single(
+    scenario: Scenario, target: Target, seed: int, out: Path, screen: Screen, host: HostFacts, *, yes: bool, band: bool
+) -> dict[str, Any]:
+    from loadlab.campaign.prediction_band import write_band
     from loadlab.campaign.results import load_summary
     from loadlab.campaign.trial import prepare, record, write_summary
     from loadlab.cli.live import live_screen
@@ -182,6 +188,9 @@ def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen
     try:
         with live_screen(screen, scenario.name, target) as (progress, watch):
             run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch, summarise=False)
+        if band:
+            with screen.busy("simulating both ends of the band"):
+                write_band(trial, run_dir, lambda *_: None)
         del trial  # a plan of a million requests, and the table of their rows, need not be in memory together
         return write_summary(run_dir)
     except KeyboardInterrupt:
