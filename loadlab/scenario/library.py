@@ -1,4 +1,4 @@
-"""The scenarios that loadlab ships, found by name: `insurer`, `expert-tier/insurer`, or `scenarios/smoke.toml` where no such file is."""
+"""The scenarios that loadlab ships, found by name: `insurer`, `support/insurer`, or `scenarios/smoke.toml` where no such file is."""
 
 from __future__ import annotations
 

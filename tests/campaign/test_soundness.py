@@ -26,7 +26,11 @@ def test_every_shipped_file_is_sound() -> None:
     assert sum(result.sort == "a cluster" for result in results) >= 20
 
 
-@pytest.mark.parametrize("entry", WITH_CLUSTER, ids=lambda entry: entry.name)
+LONG = {"expert-tier-day"}  # a whole day
+READY = [pytest.param(entry, id=entry.name, marks=[pytest.mark.slow] if entry.name in LONG else []) for entry in WITH_CLUSTER]
+
+
+@pytest.mark.parametrize("entry", READY)
 def test_every_ready_scenario_runs_on_its_cluster_in_seconds(entry: object) -> None:
     start = time.process_time()
     plan = build_plan(load_scenario(entry.path), 1)  # type: ignore[attr-defined]

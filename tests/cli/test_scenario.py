@@ -16,7 +16,7 @@ from tests.cli.command import Command
 def test_list_shows_names_and_questions(command: Command) -> None:
     answer = command("scenario", "list")
     assert answer.code == 0
-    assert "expert-tier/insurer" in answer.out
+    assert "support/insurer" in answer.out
     assert "t4-study (campaign)" in answer.out
     rows = json.loads(command("scenario", "list", "--json").out)
     assert {"name", "path", "is_campaign", "description", "question", "command"} == set(rows[0])
@@ -25,12 +25,12 @@ def test_list_shows_names_and_questions(command: Command) -> None:
 def test_show_tells_question_command_and_plan(command: Command) -> None:
     answer = command("scenario", "show", "insurer")
     assert answer.code == 0
-    for words in ("question: can a 34B", "run: loadlab run scenarios/expert-tier/insurer.toml", "support/expert", "dispersion"):
+    for words in ("question: can a 34B", "run: loadlab run scenarios/support/insurer.toml", "support/expert", "dispersion"):
         assert words in answer.out
     assert all(len(line) <= 80 for line in answer.out.splitlines() if not line.startswith(("question", "run", "file")))
     (plan,) = json.loads(command("scenario", "show", "insurer", "--json").out)["plans"]
     assert plan["classes"]["support/expert"]["requests"] == 100
-    assert plan["digest"] == build_plan(load_scenario(Path("scenarios/expert-tier/insurer.toml")), 1).digest
+    assert plan["digest"] == build_plan(load_scenario(Path("scenarios/support/insurer.toml")), 1).digest
 
 
 def test_show_of_a_campaign_tells_each_experiment(command: Command) -> None:

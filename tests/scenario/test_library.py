@@ -16,15 +16,15 @@ SHIPPED = entries(shipped_folder())
 def test_the_folder_of_a_checkout_is_found() -> None:
     assert shipped_folder() == Path(__file__).parents[2] / "scenarios"
     assert len(SHIPPED) >= 20
-    assert {"smoke", "expert-tier/insurer", "t4-study"} <= {entry.name for entry in SHIPPED}
+    assert {"smoke", "support/insurer", "t4-study"} <= {entry.name for entry in SHIPPED}
 
 
 @pytest.mark.parametrize(
     ("name", "where"),
     [
         ("smoke", "smoke.toml"),
-        ("insurer", "expert-tier/insurer.toml"),
-        ("expert-tier/insurer", "expert-tier/insurer.toml"),
+        ("insurer", "support/insurer.toml"),
+        ("support/insurer", "support/insurer.toml"),
         ("t4-study", "t4-study"),
         ("scenarios/smoke.toml", "smoke.toml"),
         ("scenarios/t4-study", "t4-study"),
