@@ -133,6 +133,13 @@ def _level_of_run(run: RunDir, slos: Slos) -> Level:
     return replace(level_of_table(table, slos, rate), digest=run.manifest.plan_digest, run=run.path.name)
 
 
+def tokens_per_arrival(probing: Probing) -> float:
+    """Planned tokens, prompt and answer, that an arrival brings on average, over 1,000 of them or so."""
+    plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 1000), probing.seed)
+    arrivals = int((plan.arrival_s == plan.arrival_s).sum())
+    return float(plan.prompt_tokens.sum() + plan.output_tokens.sum()) / arrivals
+
+
 def rate_note(probing: Probing) -> str:
     """What a rate counts where arrivals are not requests: sessions and the like; empty where they are."""
     plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 1000), probing.seed)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from loadlab.errors import InputError
 from loadlab.planning.break_even import BreakEven, break_even
 from loadlab.planning.curves import LineCurve
@@ -29,6 +31,8 @@ from loadlab.planning.routing import (
     tier_tokens_per_day,
 )
 from loadlab.record.run_dir import RunDir
+from loadlab.report.capacity import SCHEMA as CAPACITY_SCHEMA
+from loadlab.report.capacity_files import CAPACITY_FILE
 from loadlab.report.summary import summarise_run
 from loadlab.schema import as_table, read_table, shown, shown_path
 
@@ -43,19 +47,19 @@ class Case:
 
 
 def load_case(capacity: Path, hosting: Path | None, prices: Path | None, changes: Mapping[str, Any]) -> Case:
-    """The case of a hosting file; or of a run directory, whose throughput takes the place of the hosting file's capacity.
+    """The case of a hosting file; or of a capacity study or a run directory, which takes the place of the hosting file's capacity.
 
     `changes` are dotted keys of the file and their values, as text or number; None takes one out. Raises InputError.
     """
-    is_run = capacity.is_dir()
+    is_run = capacity.is_dir() or capacity.suffix == ".json"
     if is_run and hosting is None:
-        raise InputError("is a run directory: give --hosting FILE too, for what its GPUs and tokens cost", source=shown_path(capacity))
+        raise InputError("is a measurement: give --hosting FILE too, for what its GPUs and tokens cost", source=shown_path(capacity))
     if not is_run and hosting is not None:
         raise InputError("is a hosting file itself: leave --hosting out, or give a run directory", source=shown_path(capacity))
     file = hosting if is_run and hosting is not None else capacity
     case = _changed(load_hosting(file), changes, shown_path(file))
     if is_run:
-        case = replace(case, capacity=capacity_of_run(capacity))
+        case = replace(case, capacity=measured_capacity(capacity))
     return Case(hosting=case, book=load_book(case.prices, prices, file), source=shown_path(file))
 
 
@@ -90,6 +94,36 @@ def _value(text: str) -> Any:
         return int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError:
         return text
+
+
+def measured_capacity(path: Path) -> Capacity:
+    """The capacity in a study's capacity.json, or its folder; or what a run directory served. Raises InputError."""
+    file = path / CAPACITY_FILE if path.is_dir() else path
+    return capacity_of_study(file) if file.is_file() else capacity_of_run(path)
+
+
+def capacity_of_study(file: Path) -> Capacity:
+    """The capacity of one replica, with its 90 % interval, as a capacity study found it. Raises InputError where it found none."""
+    source = shown_path(file)
+    try:
+        study = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"line {error.lineno}: is not JSON ({error.msg})", source=source) from None
+    if not isinstance(study, dict) or study.get("schema") != CAPACITY_SCHEMA:
+        raise InputError(f"is not the result of a capacity study (schema = {CAPACITY_SCHEMA!r})", source=source)
+    found, tokens = study["capacity_per_s"], study["tokens_per_arrival"]
+    replicas = sum(pool.get("replicas", 0) for pool in study["conditions"])
+    if found["value"] is None or tokens is None or replicas == 0:
+        raise InputError(f"has no capacity to count with: {study['sentence']}", source=source)
+    interval = [found["low"] or study["certified_per_s"] or found["value"], found["high"] or found["value"]]
+    kind = "simulated" if str(study["target"]).startswith("sim:") else "measured"
+    return Capacity(
+        requests_per_s=found["value"] / replicas,
+        tokens_per_request=tokens,
+        low_share=min(1.0, interval[0] / found["value"]),
+        high_share=max(1.0, interval[1] / found["value"]),
+        source=f"{kind} capacity of {study['name']} on {study['target']}: {study['sentence']} ({study['requests']:,} requests)",
+    )
 
 
 def capacity_of_run(path: Path) -> Capacity:

@@ -33,10 +33,12 @@ def break_even(
     capacity: Annotated[
         Path | None,
         typer.Option(
-            help="What serves: a hosting file, or a run directory whose throughput replaces that of --hosting.", show_default=False
+            help="What serves: a hosting file; or a capacity study or a run directory, in place of what --hosting says.", show_default=False
         ),
     ] = None,
-    hosting: Annotated[Path | None, typer.Option(help="Hosting file for the rest, where --capacity is a run.", show_default=False)] = None,
+    hosting: Annotated[
+        Path | None, typer.Option(help="Hosting file for the rest, where --capacity is a measurement.", show_default=False)
+    ] = None,
     tiers: Annotated[
         list[Path] | None,
         typer.Option(help="A routed mix of models instead: a tiers file; more than one to compare them.", show_default=False),
@@ -78,7 +80,7 @@ def break_even(
         _refuse(own_flags | {"--staff": staff, "--utilisation": utilisation}, "belongs to one hosting case, not to --tiers")
         summary = _route(tiers, prices, volume, out, screen)
     elif capacity is None:
-        raise InputError("is missing: name a hosting file or a run directory, or use --tiers FILE", key="--capacity")
+        raise InputError("is missing: name a hosting file, a capacity study or a run directory, or use --tiers FILE", key="--capacity")
     else:
         apis = _apis(against or [], api_price)
         summary = _compare(_Files(capacity=capacity, hosting=hosting, prices=prices, set_=set_ or []), changes, apis, seed, out, screen)

@@ -125,6 +125,7 @@ def _measure(
 
 
 def _summary(result: SearchResult, probing: Probing, note: str, screen: Screen) -> dict[str, Any]:
+    from loadlab.campaign.capacity import tokens_per_arrival
     from loadlab.campaign.target import conditions_of, target_name
     from loadlab.cli.break_even import command_line
     from loadlab.record.manifest import load_versions
@@ -141,6 +142,7 @@ def _summary(result: SearchResult, probing: Probing, note: str, screen: Screen) 
         slos=probing.slos,
         seed=probing.seed,
         rate_note=note,
+        tokens_per_arrival=tokens_per_arrival(probing),
         versions=load_versions(),
         command=command_line(),
     )
@@ -170,7 +172,7 @@ def _from_runs(scenario: Path, paths: list[Path], slo: list[str], screen: Screen
     result = from_levels(levels_of_runs(paths, slos), budget_of(slos))
     summary = summarise_capacity(
         result, name=held.name, target=targets[0], conditions=manifests[0].conditions, slos=slos, seed=manifests[0].seed,
-        rate_note="", versions=load_versions(), command=command_line(),
+        rate_note="", tokens_per_arrival=None, versions=load_versions(), command=command_line(),
     )  # fmt: skip
     print_capacity(summary, slos, screen.tables)
     return summary

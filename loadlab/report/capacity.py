@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 def summarise_capacity(
     result: SearchResult, *, name: str, target: str, conditions: Sequence[Mapping[str, Any]], slos: Slos, seed: int, rate_note: str,
-    versions: Mapping[str, str], command: str,
+    tokens_per_arrival: float | None, versions: Mapping[str, str], command: str,
 ) -> Json:  # fmt: skip
     """The JSON of a study. Rates in arrivals a second; shares are of planned requests."""
     curve = result.curve
@@ -47,6 +47,7 @@ def summarise_capacity(
         "certificate": None if result.certificate is None else _level(result.certificate, result.budget),
         "certificate_confidence": CERTIFICATE_CONFIDENCE,
         "rate_note": rate_note,
+        "tokens_per_arrival": tokens_per_arrival,
         "levels": [] if curve is None else [_level(level, result.budget) for level in curve.levels],
         "fitted": None if curve is None else {"rates_per_s": curve.rates_per_s, "bad_share": curve.fitted, "band": curve.band},
         "requests": result.requests,

@@ -9,6 +9,8 @@ from typing import Any
 from loadlab.record.atomic_file import cannot_write, save_bytes
 from loadlab.report.break_even import dump_json
 
+CAPACITY_FILE = "capacity.json"
+
 
 def save_capacity_report(summary: Mapping[str, Any], out: Path) -> Path:
     """Writes both into `out`, made if absent. Returns the figure's path. Raises InputError where it cannot write."""
@@ -19,6 +21,6 @@ def save_capacity_report(summary: Mapping[str, Any], out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from None
-    save_bytes(out / "capacity.json", dump_json(dict(summary)))
+    save_bytes(out / CAPACITY_FILE, dump_json(dict(summary)))
     save_bytes(out / "capacity.svg", as_svg_file(draw_capacity(summary)))
     return out / "capacity.svg"
