@@ -33,7 +33,9 @@ EPILOG = """Examples:
 
 
 def run(
-    scenario: Annotated[Path, typer.Argument(help="A scenario file, or the folder of a campaign.", show_default=False)],
+    scenario: Annotated[
+        Path, typer.Argument(help="A scenario file, the folder of a campaign, or the name of a shipped one.", show_default=False)
+    ],
     target: Annotated[
         str | None,
         typer.Option(
@@ -85,7 +87,9 @@ def run(
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
     from loadlab.scenario.files import is_campaign
+    from loadlab.scenario.library import find_scenario
 
+    scenario = find_scenario(scenario)
     signal.signal(signal.SIGTERM, _interrupt)
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
