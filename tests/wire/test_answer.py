@@ -325,7 +325,7 @@ def test_an_endless_error_body_is_kept_in_part() -> None:
         (Ending.STALL, Cause.STALL),
         (Ending.BAD_HTTP, Cause.PROTOCOL),
         (Ending.OUT_OF_SOCKETS, Cause.OUT_OF_SOCKETS),
-        (Ending.STOPPED, Cause.STOPPED),
+        (Ending.STOPPED, Cause.GIVEN_UP),
         (Ending.IN_FLIGHT_LIMIT, Cause.IN_FLIGHT_LIMIT),
     ],
 )
