@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loadlab.cli import http_flags, slo_flags
+from loadlab.cli.catalog import GpusOption, ModelsOption, extend
 from loadlab.cli.http_flags import HttpFlags
+from loadlab.cli.targets import parse_target
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ EPILOG = """Examples:
 
 
 def run(
-    scenario: Annotated[Path, typer.Argument(help="A scenario file, or the folder of a campaign.", show_default=False)],
+    scenario: Annotated[
+        Path, typer.Argument(help="A scenario file, the folder of a campaign, or the name of a shipped one.", show_default=False)
+    ],
     target: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +74,8 @@ def run(
     band: Annotated[
         bool, typer.Option("--band/--no-band", help="Simulate a single run twice more, for the band of its prediction.", show_default=True)
     ] = True,
+    models: ModelsOption = None,
+    gpus: GpusOption = None,
 ) -> None:
     """Replay a scenario, or every experiment of a campaign, and write a run directory.
 
@@ -84,8 +90,11 @@ def run(
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
     from loadlab.scenario.files import is_campaign
+    from loadlab.scenario.library import find_scenario
 
+    scenario = find_scenario(scenario)
     signal.signal(signal.SIGTERM, _interrupt)
+    extend(models, gpus)
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
     where = resume or out or default_out(scenario.resolve().stem)
@@ -95,7 +104,7 @@ def run(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
         timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
     )  # fmt: skip
-    aim = _target(target, http, screen, is_campaign=is_campaign(scenario))
+    aim = parse_target(target, http, screen, is_campaign=is_campaign(scenario))
     try:
         if is_campaign(scenario):
             _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")
@@ -144,25 +153,6 @@ def _duration(flag: str, text: str | None) -> float | None:
         return parse_count(text) if text[-1:].isdigit() else parse_duration_s(text)
     except ValueError as error:
         raise InputError(f"= {error}", key=flag) from None
-
-
-def _target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign: bool) -> Target | None:
-    """What --target and its flags mean; None for a campaign without one, which names its clusters itself."""
-    if http_flags.is_http(target):
-        assert target is not None
-        return http_flags.build_endpoint(target, http, screen)
-    http.refuse("belongs to a target over HTTP, such as --target http://127.0.0.1:8000")
-    if is_campaign:
-        _refuse_flags({"--target": target}, "must be an http:// URL for a campaign, which names its clusters itself")
-        return None
-    kind, _, path = (target or "").partition(":")
-    if target is None:
-        raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
-    if kind != "sim" or not path:
-        raise InputError(
-            f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT", key="--target"
-        )
-    return Path(path)
 
 
 def _run_single(
