@@ -132,10 +132,7 @@ def _figures(run: ServingRun, means: ClosedLoopMeans) -> dict[str, float]:
 def serving_run(row: dict[str, Any]) -> ServingRun:
     """What a row says was run, read with the defaults of its engine. Raises ValueError or InputError."""
     hardware, replicas = _hardware(row)
-    engine_row = engine_name(str(row["engine"]))
-    if engine_row is None:
-        raise ValueError(f"engine {row['engine']!r} is not one of {', '.join(engines())}")
-    engine = engines()[engine_row]
+    engine = engines()[engine_name(str(row["engine"]))]
     clients = max(1, round(number(row, "load")))
     limits = EngineLimits(
         max_running=max(256, clients),

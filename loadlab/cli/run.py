@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loadlab.cli import http_flags, slo_flags
+from loadlab.cli.catalog import GpusOption, ModelsOption, extend
 from loadlab.cli.http_flags import HttpFlags
 from loadlab.cli.targets import parse_target
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
@@ -33,7 +34,9 @@ EPILOG = """Examples:
 
 
 def run(
-    scenario: Annotated[Path, typer.Argument(help="A scenario file, or the folder of a campaign.", show_default=False)],
+    scenario: Annotated[
+        Path, typer.Argument(help="A scenario file, the folder of a campaign, or the name of a shipped one.", show_default=False)
+    ],
     target: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +74,8 @@ def run(
     band: Annotated[
         bool, typer.Option("--band/--no-band", help="Simulate a single run twice more, for the band of its prediction.", show_default=True)
     ] = True,
+    models: ModelsOption = None,
+    gpus: GpusOption = None,
 ) -> None:
     """Replay a scenario, or every experiment of a campaign, and write a run directory.
 
@@ -85,8 +90,11 @@ def run(
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
     from loadlab.scenario.files import is_campaign
+    from loadlab.scenario.library import find_scenario
 
+    scenario = find_scenario(scenario)
     signal.signal(signal.SIGTERM, _interrupt)
+    extend(models, gpus)
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
     where = resume or out or default_out(scenario.resolve().stem)

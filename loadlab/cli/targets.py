@@ -24,6 +24,8 @@ def parse_target(target: str | None, http: HttpFlags, screen: Screen, *, is_camp
         if target is not None:
             raise InputError("must be an http:// URL for a campaign, which names its clusters itself", key="--target")
         return None
+    from loadlab.scenario.library import find_cluster
+
     kind, _, path = (target or "").partition(":")
     if target is None:
         raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
@@ -31,4 +33,4 @@ def parse_target(target: str | None, http: HttpFlags, screen: Screen, *, is_camp
         raise InputError(
             f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT", key="--target"
         )
-    return Path(path)
+    return find_cluster(Path(path))
