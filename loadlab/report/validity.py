@@ -28,8 +28,8 @@ _HEADS = {
 
 
 def validity_block(table: RequestTable, manifest: Manifest) -> Json | None:
-    """`validity` of the contract; None for a simulated run, whose clock cannot be late."""
-    if manifest.engine in ("simulation", IMPORTED):  # of an imported run, the delay of its load generator is not known
+    """`validity` of the contract; None for a simulated run, whose clock cannot be late, and for a server's log: nobody planned it."""
+    if manifest.engine in ("simulation", "server", IMPORTED):  # of an imported run, the delay of its load generator is not known
         return None
     client = manifest.client or {}
     why = _WHY_INCOMPLETE.get(manifest.status)
