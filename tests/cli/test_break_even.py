@@ -119,6 +119,17 @@ def test_a_capacity_study_hands_its_interval_on(command: Command, tmp_path: Path
     assert "is not JSON" in command("break-even", "--capacity", tmp_path / "capacity.json", "--hosting", L40S).err
 
 
+def test_a_cluster_is_simulated_at_the_scenarios_slo(command: Command, tmp_path: Path) -> None:
+    scenario = (SCENARIOS / "smoke.toml").read_text() + '\n[slo]\nttft = "2s"\ntarget = "90%"\n'
+    (tmp_path / "s.toml").write_text(scenario)
+    cluster = SCENARIOS / "clusters" / "t4-14b.toml"
+    answer = command("break-even", "--capacity", cluster, "--hosting", L40S, "--scenario", tmp_path / "s.toml", "--json", "-q")
+    assert answer.code == 0, answer.err
+    assert "for certain (95 %)" in json.loads(answer.out)["capacity_source"]
+    assert "give --scenario FILE too" in command("break-even", "--capacity", cluster, "--hosting", L40S).err
+    assert "give --hosting FILE too" in command("break-even", "--capacity", cluster).err
+
+
 def test_equal_seeds_give_equal_bytes_and_another_seed_other_draws(command: Command) -> None:
     one, two, other = (command("break-even", "--capacity", L40S, "--json", "-q", "--seed", seed).out for seed in ("1", "1", "2"))
     assert one == two
