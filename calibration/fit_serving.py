@@ -77,7 +77,7 @@ def load(path: Path) -> list[Config]:
             continue
         tokens = run.work.clients / run.replicas * (run.work.prompt_tokens + run.work.output_tokens)
         engine = engine_name(str(row["engine"]))
-        if exclusion_of(row) is None and engine is not None and capacity.num_blocks is not None and tokens < 16 * capacity.num_blocks:
+        if exclusion_of(row) is None and engine in ENGINE_NAMES and capacity.num_blocks is not None and tokens < 16 * capacity.num_blocks:
             name = "|".join(str(row[key]) for key in ("model", "gpu", "tp", "dp", "ep", "dtype", "engine", "version"))
             configs.append(Config(run=run, engine=engine, part=shard(run.hardware), measured_s=number(row, "tpot_ms") / 1e3, name=name))
     return configs

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loadlab.cli import http_flags, slo_flags
+from loadlab.cli.catalog import GpusOption, ModelsOption, extend
 from loadlab.cli.http_flags import HttpFlags
 from loadlab.cli.targets import parse_target
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
@@ -73,6 +74,8 @@ def run(
     band: Annotated[
         bool, typer.Option("--band/--no-band", help="Simulate a single run twice more, for the band of its prediction.", show_default=True)
     ] = True,
+    models: ModelsOption = None,
+    gpus: GpusOption = None,
 ) -> None:
     """Replay a scenario, or every experiment of a campaign, and write a run directory.
 
@@ -91,6 +94,7 @@ def run(
 
     scenario = find_scenario(scenario)
     signal.signal(signal.SIGTERM, _interrupt)
+    extend(models, gpus)
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
     where = resume or out or default_out(scenario.resolve().stem)

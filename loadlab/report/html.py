@@ -144,7 +144,7 @@ def _verdicts(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
 
 def _predictions(sections: Sequence[Section]) -> list[str]:
     """What of this is simulated, and how far it can be trusted: one sentence for each distinct label."""
-    if not any(section.summary.get("engine") == "simulation" for section in sections):
+    if not any(section.summary.get("engine") in ("simulation", "server") for section in sections):
         return []
     pools = [clean_tree(pool) for section in sections for pool in section.summary.get("conditions", ())]
     said = list(dict.fromkeys(band for pool in pools if (band := band_text(pool)) is not None)) or ["no label given"]

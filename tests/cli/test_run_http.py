@@ -53,7 +53,7 @@ def test_a_run_over_http_has_table_verdict_summary_and_page_like_a_simulated_one
         answer = command("run", small(tmp_path), "--target", f"{target.url}/v1", "--model", "llm-14b=served", "--out", tmp_path / "out")
     assert answer.code in (0, 98), answer.err
     assert answer.out.startswith("small, seed 1, over HTTP, loadlab ")
-    for words in ("dispatch lag p50", "of 40.0 requests/s due", "20 planned, 20 OK", "0 OOMs reported by the server", "`loadlab doctor`"):
+    for words in ("Dispatch lag p50", "of 40.0 requests/s due", "20 planned, 20 OK", "0 OOMs reported by the server", "`loadlab doctor`"):
         assert words in answer.out, words
     summary = json.loads((tmp_path / "out" / "summary.json").read_bytes())
     assert (summary["engine"], summary["target"]) == ("locust", target.url)
@@ -61,7 +61,7 @@ def test_a_run_over_http_has_table_verdict_summary_and_page_like_a_simulated_one
     assert summary["validity"]["verdict"] == ("valid" if answer.code == 0 else "invalid")
     assert summary["validity"]["n"] == 20
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "dispatch lag p50" in page
+    assert "Dispatch lag p50" in page
     assert "prediction of the simulator" not in page
     rows = (tmp_path / "out" / "requests.jsonl").read_text().splitlines()
     assert {json.loads(row)["model"] for row in rows} == {"served"}
