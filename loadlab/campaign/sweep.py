@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from loadlab.analysis.attainment import attained
 from loadlab.analysis.latency import e2e_s, order_statistic, tpot_s, ttft_s
 from loadlab.analysis.steadiness import overload
 from loadlab.analysis.table import RequestTable, table_of_chunks
+from loadlab.campaign.probing import level_of_table
 from loadlab.campaign.target import Target
 from loadlab.campaign.trial import prepare, replay
 from loadlab.errors import InputError
@@ -26,10 +30,13 @@ from loadlab.record.rows import Row
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.rates import with_rate
 from loadlab.schema import as_table, read_table, read_toml, shown_path
+from loadlab.simulator.cluster import SimulatedCluster
+from loadlab.simulator.spec import ClusterSpec
 from loadlab.slo import Slos, read_slos
 from loadlab.units import parse_rate_per_s
 
 JOURNAL = "points.jsonl"
+MAX_NAME = 80  # characters of a cluster file's name
 SCHEMA = "loadlab/sweep-points/1"
 Done = Callable[[int, int], None]  # (points that are done, points)
 
@@ -58,6 +65,7 @@ class Job:
     point: Point
     scenario: Scenario
     target: Target
+    rate_per_s: float | None = None  # where the rate is an axis
 
 
 def prepare_jobs(sweep: Sweep) -> list[Job]:
@@ -88,7 +96,7 @@ def _job(sweep: Sweep, point: Point) -> Job:
         scenario_table = as_table(scenario)
         scenario_table["load"]["requests"] = sweep.requests
         scenario = read_table(Scenario, scenario_table, f"{sweep.scenario.name} with --requests")
-    return Job(point=point, scenario=scenario, target=_target(sweep, point, cluster_table))
+    return Job(point=point, scenario=scenario, target=_target(sweep, point, cluster_table), rate_per_s=rate)
 
 
 def _rate(value: float | str) -> float:
@@ -103,14 +111,21 @@ def _target(sweep: Sweep, point: Point, cluster: dict[str, Any] | None) -> Targe
     changed = {axis.name: point.values[axis.name] for axis in sweep.axes if axis.key.startswith("cluster:")}
     if cluster is None or not changed:
         return sweep.target
-    folder = sweep.out / "clusters"
-    name = "-".join(f"{key}-{value}" for key, value in changed.items()).replace("/", "-").replace(":", "-")[:80]
-    path = folder / f"{name}.toml"
+    text = tomli_w.dumps(cluster).encode()
+    name = "-".join(f"{key}-{value}" for key, value in changed.items()).replace("/", "-").replace(":", "-")
+    if len(name) > MAX_NAME:
+        name = f"{name[:MAX_NAME]}-{hashlib.sha256(text).hexdigest()[:8]}"
+    path = sweep.out.resolve() / "clusters" / f"{name}.toml"
+    if path.exists() and path.read_bytes() == text:
+        return path
+    told = ", ".join(f"{key}={value}" for key, value in changed.items())
+    source = f"{sweep.target} with {told}"
+    SimulatedCluster(read_table(ClusterSpec, {key: value for key, value in cluster.items() if key != "schema"}, source), source)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(folder, error) from None
-    save_bytes(path, tomli_w.dumps(cluster).encode())
+        raise cannot_write(path.parent, error) from None
+    save_bytes(path, text)
     return path
 
 
@@ -126,19 +141,27 @@ def run_sweep(sweep: Sweep, jobs: Sequence[Job], done: Done, *, resume: bool = F
     is_simulated = isinstance(sweep.target, Path)
     with journal.open("ab") as file:
         done(len(rows), len(jobs))
-        for row in _results(left, is_simulated=is_simulated):
-            rows[row["point"]] = row
-            file.write(orjson.dumps(row) + b"\n")
-            file.flush()
-            done(len(rows), len(jobs))
+        with closing(_results(left, is_simulated=is_simulated)) as results:
+            for row in results:
+                rows[row["point"]] = row
+                file.write(orjson.dumps(row) + b"\n")
+                file.flush()
+                done(len(rows), len(jobs))
     return [rows[number] for number in sorted(rows)]
 
 
-def _results(jobs: Sequence[Job], *, is_simulated: bool) -> Iterator[dict[str, Any]]:
+def _results(jobs: Sequence[Job], *, is_simulated: bool) -> Generator[dict[str, Any], None, None]:
     if not is_simulated or len(jobs) < 2:
         yield from map(run_point, jobs)
         return
-    yield from joblib.Parallel(n_jobs=-1, return_as="generator_unordered")(joblib.delayed(run_point)(job) for job in jobs)
+    runs = joblib.Parallel(n_jobs=-1, return_as="generator_unordered")(joblib.delayed(run_point)(job) for job in jobs)
+    try:
+        for row in runs:  # not `yield from`: that would close it before the warning is silenced
+            yield row
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that points were given up is what an interrupt asks for
+            runs.close()
 
 
 def run_point(job: Job) -> dict[str, Any]:
@@ -154,7 +177,16 @@ def run_point(job: Job) -> dict[str, Any]:
         "seed": job.point.seed,
         "plan_digest": trial.plan.digest,
         **_numbers(table, slos),
+        **_judged(table, slos, job.rate_per_s),
     }
+
+
+def _judged(table: RequestTable, slos: Slos | None, rate_per_s: float | None) -> dict[str, Any]:
+    """What a capacity is fitted to, without the warm-up: requests, bad ones, and how many neighbours say as much as one."""
+    if slos is None or rate_per_s is None:
+        return {}
+    level = level_of_table(table, slos, rate_per_s)
+    return {"rate_per_s": rate_per_s, "judged_n": level.n, "bad": level.bad, "tau": level.tau}
 
 
 def _numbers(table: RequestTable, slos: Slos | None) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +27,8 @@ EPILOG = """Examples:
   loadlab sweep scenarios/smoke.toml --target sim:scenarios/clusters/t4-14b.toml --over prompt.median=512,2k --over rate=1..4/s --plan
 
 Keys: rate; short names such as tp, replicas, max_running, prompt.median; or any key, as scenario:classes.chat.timeout_s and
-cluster:pools.llm.engine.max_batched_tokens, where * stands for every name.
+cluster:pools.llm.engine.max_batched_tokens, where * stands for every name. tiers.shares.NAME is a router's share; the other tiers take the
+rest. With rate as an axis and an SLO, the capacity of every other combination is told.
 """
 
 
@@ -45,7 +48,7 @@ def sweep(
         str | None,
         typer.Option(help="Where to simulate: dask://HOST:PORT or ray://HOST:PORT. Default: every core here.", show_default=False),
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print what would run, and for how long, and run one point to know.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what would run and how long it takes; simulates one point to know.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to make. Default: a new one under runs/.", show_default=False)] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the sweep in this folder.", show_default=False)] = None,
     model: http_flags.Model = None,
@@ -80,14 +83,16 @@ def sweep(
         scenario=with_flags(load_scenario(scenario), slo or []), target=aim, axes=tuple(parse_axis(text) for text in over), seeds=seeds,
         seed=seed, requests=requests, out=resume or out or default_out(f"sweep-{scenario.stem}"),
     )  # fmt: skip
+    if plan:
+        with TemporaryDirectory() as folder:
+            planned = replace(asked, out=Path(folder))
+            _print_plan(planned, prepare_jobs(planned), screen)
+        return
     jobs = prepare_jobs(asked)
     if not isinstance(aim, Path):
         from loadlab.scenario.build import build_plan
 
         http_flags.confirm(aim, [build_plan(job.scenario, job.point.seed) for job in jobs], yes=yes)
-    if plan:
-        _print_plan(asked, jobs, screen)
-        return
     rows = _run(asked, jobs, backend, screen, is_resumed=resume is not None)
     _deliver(asked, rows, screen, as_json=as_json)
 
@@ -107,6 +112,8 @@ def _print_plan(asked: Sweep, jobs: list[Job], screen: Screen) -> None:
     """What would run, and an estimate from its middle point."""
     import os
 
+    import numpy as np
+
     from loadlab.campaign.sweep import run_point
     from loadlab.units import format_duration
 
@@ -119,22 +126,31 @@ def _print_plan(asked: Sweep, jobs: list[Job], screen: Screen) -> None:
         spent_s, cores = time.monotonic() - begun, os.cpu_count() or 1
         whole, one = format_duration(spent_s * len(jobs) / cores), format_duration(spent_s)
         screen.say(f"about {whole} on {cores} cores, if all are like the middle one ({one})")
+        return
+    from loadlab.scenario.build import build_plan
+
+    lasts_s = sum(float(np.nanmax(build_plan(job.scenario, job.point.seed).arrival_s)) for job in jobs)
+    screen.say(f"about {format_duration(lasts_s)} of arrivals, one run after another; each also starts, and waits for its last answers")
 
 
 def _deliver(asked: Sweep, rows: list[dict[str, Any]], screen: Screen, *, as_json: bool) -> None:
     from loadlab.campaign.target import target_name
     from loadlab.cli.break_even import command_line, print_json
     from loadlab.record.manifest import load_versions
-    from loadlab.report.sweep import build_frame, print_sweep, save_sweep
+    from loadlab.report.sweep import build_frame, capacities, print_sweep, save_sweep
+    from loadlab.schema import as_table
+    from loadlab.slo import read_slos
 
     frame, names = build_frame(rows), [axis.name for axis in asked.axes]
-    print_sweep(frame, names, screen.tables)
+    slos = read_slos(as_table(asked.scenario), asked.scenario.name)
+    found = [] if slos is None else capacities(frame, names, 1 - slos.target_of(None))
+    print_sweep(frame, names, screen.tables, found)
     facts = {
         "name": asked.scenario.name, "target": target_name(asked.target), "seeds": asked.seeds, "seed": asked.seed,
         "versions": load_versions(), "command": command_line(),
     }  # fmt: skip
     with screen.busy("drawing the figures"):
-        summary = save_sweep(frame, names, asked.out, facts)
+        summary = save_sweep(frame, names, asked.out, facts, found)
     screen.say(f"table and figures: {asked.out}")
     if as_json:
         print_json(summary)

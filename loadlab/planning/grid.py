@@ -13,6 +13,7 @@ from loadlab.schema import shown
 
 MAX_POINTS = 10_000
 RATE = "rate"
+TIERS = "tiers.shares."  # of a cluster: what a router sends to each tier
 ALIASES: Mapping[str, str] = {  # short names of what is swept most
     "tp": "cluster:pools.*.hardware.tensor_parallel",
     "pp": "cluster:pools.*.hardware.pipeline_parallel",
@@ -29,6 +30,7 @@ ALIASES: Mapping[str, str] = {  # short names of what is swept most
     "output.median": "scenario:classes.*.output_tokens.median",
     "output.value": "scenario:classes.*.output_tokens.value",
     "users": "scenario:load.users",
+    "escalation": "scenario:classes.*.escalation.share",
 }
 _RANGE = re.compile(r"(\d+)\.\.(\d+)(?::(\d+))?")
 Value = float | int | str
@@ -61,7 +63,7 @@ def parse_axis(text: str) -> Axis:
     name = name.strip()
     if not equals or not name or not values.strip():
         raise InputError(f"= {shown(text)} must be KEY=VALUES, such as rate=1..8/s or tp=1,2,4", key="--over")
-    key = RATE if name == RATE else ALIASES.get(name, name)
+    key = RATE if name == RATE else f"cluster:{name}" if name.startswith(TIERS) else ALIASES.get(name, name)
     if key != RATE and not key.startswith(("scenario:", "cluster:")):
         short = ", ".join([RATE, *ALIASES])
         problem = f"= {shown(name)} must be a key such as scenario:classes.chat.prompt_tokens.median or cluster:pools.p.replicas"
@@ -109,14 +111,34 @@ def points(axes: Sequence[Axis], seeds: int, seed: int) -> list[Point]:
 
 
 def set_key(table: dict[str, Any], key: str, value: Value, name: str) -> int:
-    """Sets a dotted key in nested tables; "*" is every table there. Returns how many were set; InputError if there is none."""
+    """Sets a dotted key in nested tables; "*" is every table there. Returns how many were set; InputError if there is none.
+
+    Where it is one of a router's shares, the others share what is left as they did before.
+    """
     *parents, last = key.split(".")
     places = list(_tables(table, parents))
     if not places:
         raise InputError(f"= {shown(name)}: there is no {shown('.'.join(parents))} to set {shown(last)} in", key="--over")
     for place in places:
-        place[last] = value
+        if parents[-2:] == ["tiers", "shares"]:
+            _set_share(place, last, value, name)
+        else:
+            place[last] = value
     return len(places)
+
+
+def _set_share(shares: dict[str, Any], tier: str, share: Value, name: str) -> None:
+    """One tier's share; the others keep their ratios, or are equal where all were 0."""
+    if tier not in shares or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise InputError(f"= {shown(name)}: must be a share from 0 to 1 of one of {', '.join(shares)}", key="--over")
+    others = [other for other in shares if other != tier]
+    before = sum(shares[other] for other in others)
+    if not others and share != 1:
+        raise InputError(f"= {shown(name)}: there is no other tier to take the rest", key="--over")
+    for other in others:
+        part = shares[other] / before if before else 1 / len(others)
+        shares[other] = (1 - share) * part
+    shares[tier] = share
 
 
 def _tables(table: dict[str, Any], path: Sequence[str]) -> Iterator[dict[str, Any]]:
