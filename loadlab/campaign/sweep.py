@@ -156,7 +156,7 @@ def _results(jobs: Sequence[Job], *, is_simulated: bool) -> Generator[dict[str, 
         return
     runs = joblib.Parallel(n_jobs=-1, return_as="generator_unordered")(joblib.delayed(run_point)(job) for job in jobs)
     try:
-        for row in runs:  # not `yield from`: that would close it before the warning is silenced
+        for row in runs:  # noqa: UP028 - `yield from` would close it before the warning is silenced
             yield row
     finally:
         with warnings.catch_warnings():
