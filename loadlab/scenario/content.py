@@ -19,9 +19,9 @@ from loadlab.scenario.modes import mode_lengths
 from loadlab.scenario.plan import IntArray, Labels
 from loadlab.scenario.rag import corpus, found_chunks
 from loadlab.scenario.sessions import NO_LIMIT, Texts, segments
-from loadlab.scenario.streams import Stream, class_rng
+from loadlab.scenario.streams import Stream, class_rng, load_rng
 from loadlab.scenario.timeline import NamedClass, Timeline, same
-from loadlab.scenario.traces import TraceColumns
+from loadlab.scenario.traces import Blocks, TraceColumns
 
 MAX_CONTENT = 2**63 - 1
 Rows = slice | NDArray[np.int64]
@@ -66,6 +66,8 @@ def build_prompts(timeline: Timeline, classes: Sequence[NamedClass], mode: Label
         if traffic_class.agent is not None:
             tools_rng = class_rng(seed, name, Stream.TOOLS)
             own[rows], output[rows] = _at_tools(traffic_class.agent, timeline.turn[rows], own[rows], output[rows], tools_rng)
+    if trace is not None and trace.blocks is not None:
+        return _of_blocks(trace.blocks, own, output, contents, seed)
     if all(c.turns is None and c.rag is None for _, c in classes):
         return _own_texts_only(own, output, contents)
     prompts = _with_context(timeline, classes, own, output, contents, prefix_content)
@@ -107,6 +109,38 @@ def _own_texts_only(own: IntArray, output: IntArray, contents: IntArray) -> Prom
         segment_content=np.ascontiguousarray(contents[:, 0]),
         segment_tokens=own,
     )
+
+
+def _of_blocks(blocks: Blocks, own: IntArray, output: IntArray, contents: IntArray, seed: int) -> Prompts:
+    """Prompts in the pieces that a trace names: equal ids are equal texts, and a row without ids is one piece of its own."""
+    counts = np.diff(blocks.offsets)
+    sizes = np.maximum(counts, 1)
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    lists = np.repeat(counts > 0, sizes)
+    segment_content, segment_tokens = np.repeat(contents[:, 0], sizes), np.repeat(own, sizes)
+    segment_content[lists] = _content_of(blocks.ids, seed)
+    segment_tokens[lists] = blocks.tokens
+    rest = own - (counts - 1) * blocks.tokens
+    segment_tokens[offsets[1:] - 1] = np.where(counts > 0, rest, own)
+    return Prompts(
+        prompt_tokens=own,
+        output_tokens=output,
+        output_content=np.ascontiguousarray(contents[:, 1]),
+        segment_offsets=offsets,
+        segment_content=segment_content,
+        segment_tokens=segment_tokens,
+    )
+
+
+def _content_of(ids: IntArray, seed: int) -> IntArray:
+    """A text for each block id: 63 bits by the finalizer of SplitMix64 (Steele, Lea & Flood, 2014), so that no two ids are one text
+    and none is by chance that of another prompt."""
+    salt = int(load_rng(seed, Stream.REPLAY).integers(2**63))
+    x = ids.astype(np.uint64) ^ np.uint64(salt)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    contents: IntArray = ((x ^ (x >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
+    return contents
 
 
 def _context(traffic_class: TrafficClass) -> tuple[bool, int, int]:
