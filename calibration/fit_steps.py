@@ -67,7 +67,7 @@ def fit_kernels(groups: Sequence[Steps], base: KernelSpec) -> KernelSpec:
         if expert:
             names = [f.name for f in fields(ExpertKernel) if key == EIGHT or f.name != "unaligned_slowdown"]
             kernels = _fit_table(kernels, "experts", key, USUAL.experts[key], names, [("ffn_ms", expert)])
-    for is_decode, names in ((True, ["decode_floor_s", "kv_efficiency"]), (False, [f.name for f in fields(AttentionKernel)][2:])):
+    for is_decode, names in ((True, ["decode_floor_s", "kv_efficiency"]), (False, [f.name for f in fields(AttentionKernel)][2:6])):
         kernels = _fit_attention(kernels, [g for g in groups if g.is_decode == is_decode], names)
     counted = [replace(g, rows=g.rows[g.rows["other_ms"] > 0]) for g in groups if (g.rows["other_ms"] > 0).any()]
     if counted:

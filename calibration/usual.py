@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loadlab.catalog.kernel_spec import AttentionKernel, ElementwiseKernel, ExpertKernel, GemmKernel
+from loadlab.catalog.kernel_spec import BY_BLOCK, AttentionKernel, ElementwiseKernel, ExpertKernel, GemmKernel
 from loadlab.catalog.specs import KernelSpec
 
 USUAL = KernelSpec(
@@ -42,12 +42,25 @@ USUAL = KernelSpec(
         prefill_efficiency=0.6,
         prefill_half_heads=1.0,
         prefill_io_efficiency=0.5,
+        recurrent_floor_s=65e-6,  # calibration/fit_serving.py, on one model (Qwen3.5)
     ),
     elementwise=ElementwiseKernel(floor_s=8e-6, passes=14.0),
     rows=0,
     source="",
     as_of="2026-11",
 )
+
+# Of H100 and H200 together, from serving runs of DeepSeek, Qwen3 and MiniMax: calibration/fit_serving.py.
+BLOCK = ExpertKernel(
+    compute_efficiency=0.22,
+    memory_efficiency=1.0,
+    sharpness=1.5,
+    floor_s=52e-6,
+    compute_half_width=100.0,
+    memory_half_width=124.0,
+    routing_exponent=0.8,
+)
+HOPPER = replace(USUAL, experts=USUAL.experts | {BY_BLOCK: BLOCK})
 
 AIC = "kernels of AIConfigurator 0.12's tables (Apache-2.0)"
 TURING = KernelSpec(
@@ -95,8 +108,8 @@ def base_kernels() -> dict[str, KernelSpec]:
             experts={"bits16": USUAL.experts["bits16"]},
             source=f"{AIC}, vLLM 0.14; Vidur's profiles (MIT)",
         ),
-        "h100": replace(USUAL, source=f"{AIC}, vLLM 0.24"),
-        "h200": replace(USUAL, source=f"{AIC}, vLLM 0.24"),
+        "h100": replace(HOPPER, source=f"{AIC}, vLLM 0.24; block-wise experts from serving runs"),
+        "h200": replace(HOPPER, source=f"{AIC}, vLLM 0.24; block-wise experts from serving runs"),
         "l40s": replace(USUAL, source=f"{AIC}, vLLM 0.24"),
         "rtx4090": replace(USUAL, source="LLMServingSim's profiles (MIT), vLLM 0.19"),
         "rtxpro6000": replace(USUAL, source="LLMServingSim's profiles (MIT), vLLM 0.19"),

@@ -87,7 +87,8 @@ def within_one_pair(
     parts = _section_differences(metric, a, b, slos)
     if parts is None:
         return replace(shown, effect=y - x, differences=(y - x,), note=_TOO_SHORT)
-    return with_evidence(shown, sectioned(y - x, parts), (y - x,))
+    found = with_evidence(shown, sectioned(y - x, parts), (y - x,))
+    return replace(found, detectable=None)  # that is a statement about pairs
 
 
 def _section_differences(metric: Metric, a: RequestTable, b: RequestTable, slos: Slos | None) -> FloatArray | None:

@@ -56,7 +56,7 @@ def gate_against_runs(base: Sequence[RunDir], candidate: Sequence[RunDir], rules
     margins = complete_margins(rules.margins, slos)
     compared = compare_run_dirs(name, base, candidate, _metrics(margins, slos))
     result = judge(compared.comparison, margins, rules.fewest_pairs)
-    warnings = (*compared.warnings, *_said(compared.comparison))
+    warnings = (*compared.warnings, *compared.notes, *_said(compared.comparison))
     return _report(name, [*base, *candidate], candidate, compared.comparison, result, rules, host, warnings)
 
 

@@ -8,6 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from loadlab.campaign.capacity import Bounds, Say, find_capacity, tokens_per_arrival
+from loadlab.campaign.probing import Probing
+from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.break_even import BreakEven, break_even
 from loadlab.planning.curves import LineCurve
@@ -28,9 +33,17 @@ from loadlab.planning.routing import (
     quality_of,
     tier_tokens_per_day,
 )
+from loadlab.record.manifest import HostFacts
 from loadlab.record.run_dir import RunDir
+from loadlab.report.capacity import SCHEMA as CAPACITY_SCHEMA
+from loadlab.report.capacity import summarise_capacity
+from loadlab.report.capacity_files import CAPACITY_FILE
 from loadlab.report.summary import summarise_run
-from loadlab.schema import as_table, read_table, shown, shown_path
+from loadlab.scenario.build import build_plan
+from loadlab.scenario.model import Scenario
+from loadlab.scenario.rates import mean_rate_per_s, with_rate
+from loadlab.schema import SORTS, as_table, read_table, read_toml, shown, shown_path, sort_of
+from loadlab.slo import read_slos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,21 +55,54 @@ class Case:
     source: str
 
 
-def load_case(capacity: Path, hosting: Path | None, prices: Path | None, changes: Mapping[str, Any]) -> Case:
-    """The case of a hosting file; or of a run directory, whose throughput takes the place of the hosting file's capacity.
+def load_case(capacity: Path, hosting: Path | None, prices: Path | None, changes: Mapping[str, Any], demand: Demand | None = None) -> Case:
+    """The case of a hosting file; or of what takes the place of its capacity: a capacity study, a run directory, or a cluster file.
 
-    `changes` are dotted keys of the file and their values, as text or number; None takes one out. Raises InputError.
+    A cluster is simulated under `demand` until its capacity is certified. `changes` are dotted keys of the file and their values, as text
+    or number; None takes one out. Raises InputError.
     """
-    is_run = capacity.is_dir()
-    if is_run and hosting is None:
-        raise InputError("is a run directory: give --hosting FILE too, for what its GPUs and tokens cost", source=shown_path(capacity))
-    if not is_run and hosting is not None:
-        raise InputError("is a hosting file itself: leave --hosting out, or give a run directory", source=shown_path(capacity))
-    file = hosting if is_run and hosting is not None else capacity
+    kind = None if capacity.is_dir() or capacity.suffix == ".json" else sort_of(read_toml(capacity).get("schema"))
+    if kind == SORTS["hosting"] or (kind != SORTS["cluster"] and capacity.suffix == ".toml"):
+        if hosting is not None:
+            raise InputError("is a hosting file itself: leave --hosting out, or give a measurement", source=shown_path(capacity))
+        file, found = capacity, None
+    else:
+        if hosting is None:
+            raise InputError("tells no cost: give --hosting FILE too, for what its GPUs and tokens cost", source=shown_path(capacity))
+        file = hosting
+        found = simulated_capacity(capacity, demand) if kind == SORTS["cluster"] else measured_capacity(capacity)
     case = _changed(load_hosting(file), changes, shown_path(file))
-    if is_run:
-        case = replace(case, capacity=capacity_of_run(capacity))
+    if found is not None:
+        case = replace(case, capacity=found)
     return Case(hosting=case, book=load_book(case.prices, prices, file), source=shown_path(file))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """The traffic under which a cluster's capacity is simulated, its SLO filled in; progress as `find_capacity` tells it."""
+
+    scenario: Scenario
+    seed: int
+    host: HostFacts
+    say: Say
+
+
+def simulated_capacity(cluster: Path, demand: Demand | None) -> Capacity:
+    """One replica's capacity on a simulated cluster, with its interval. Raises InputError without a demand, or where there is none."""
+    if demand is None:
+        problem = "is a cluster: give --scenario FILE too, for the traffic and the SLO at which it is to be simulated"
+        raise InputError(problem, source=shown_path(cluster))
+    slos = read_slos(as_table(demand.scenario), demand.scenario.name)
+    if slos is None:
+        raise InputError('has no SLO: write [slo] with a limit such as ttft = "800ms"', source=demand.scenario.name)
+    probing = Probing(scenario=demand.scenario, target=cluster, slos=slos, seed=demand.seed, host=demand.host, keep_rows_in=None)
+    result = find_capacity(probing, Bounds(), None, demand.say)
+    plan = build_plan(with_rate(demand.scenario, mean_rate_per_s(demand.scenario), 100), demand.seed)
+    study = summarise_capacity(
+        result, name=demand.scenario.name, target=target_name(cluster), conditions=conditions_of(cluster, plan, demand.seed), slos=slos,
+        seed=demand.seed, rate_note="", tokens_per_arrival=tokens_per_arrival(probing), versions={}, command="",
+    )  # fmt: skip
+    return capacity_of_study(study, shown_path(cluster))
 
 
 def load_book(named: Path | None, given: Path | None, file: Path) -> PriceBook | None:
@@ -90,6 +136,38 @@ def _value(text: str) -> Any:
         return int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError:
         return text
+
+
+def measured_capacity(path: Path) -> Capacity:
+    """The capacity in a study's capacity.json, or its folder; or what a run directory served. Raises InputError."""
+    file = path / CAPACITY_FILE if path.is_dir() else path
+    if not file.is_file():
+        return capacity_of_run(path)
+    source = shown_path(file)
+    try:
+        study = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"line {error.lineno}: is not JSON ({error.msg})", source=source) from None
+    if not isinstance(study, dict) or study.get("schema") != CAPACITY_SCHEMA:
+        raise InputError(f"is not the result of a capacity study (schema = {CAPACITY_SCHEMA!r})", source=source)
+    return capacity_of_study(study, source)
+
+
+def capacity_of_study(study: Mapping[str, Any], source: str) -> Capacity:
+    """The capacity of one replica, with its 90 % interval, as a capacity study found it. Raises InputError where it found none."""
+    found, tokens = study["capacity_per_s"], study["tokens_per_arrival"]
+    replicas = sum(pool.get("replicas", 0) for pool in study["conditions"])
+    if found["value"] is None or tokens is None or replicas == 0:
+        raise InputError(f"has no capacity to count with: {study['sentence']}", source=source)
+    interval = [found["low"] or study["certified_per_s"] or found["value"], found["high"] or found["value"]]
+    kind = "simulated" if str(study["target"]).startswith("sim:") else "measured"
+    return Capacity(
+        requests_per_s=found["value"] / replicas,
+        tokens_per_request=tokens,
+        low_share=min(1.0, interval[0] / found["value"]),
+        high_share=max(1.0, interval[1] / found["value"]),
+        source=f"{kind} capacity of {study['name']} on {study['target']}: {study['sentence']} ({study['requests']:,} requests)",
+    )
 
 
 def capacity_of_run(path: Path) -> Capacity:

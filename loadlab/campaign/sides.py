@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from loadlab.analysis.compare import Comparison, Design, compare_runs, design_of, pair_up
@@ -23,18 +22,10 @@ from loadlab.analysis.totals import totals_of
 from loadlab.errors import InputError
 from loadlab.record.manifest import MANIFEST_FILE, Status
 from loadlab.record.run_dir import REQUESTS_FILE, RunDir
+from loadlab.report.comparison import ComparedPage
 from loadlab.report.imported import imported_warning
 from loadlab.report.summary import load_table
 from loadlab.slo import Metric, Slos, read_slos
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """One scenario on both sides: what its runs show, and what a person must know of them first."""
-
-    name: str
-    comparison: Comparison
-    warnings: tuple[str, ...]
 
 
 def load_side(path: Path) -> list[RunDir]:
@@ -47,7 +38,7 @@ def load_side(path: Path) -> list[RunDir]:
     return runs
 
 
-def compare_paths(base: Path, candidate: Path, metrics: Sequence[Metric] | None = None) -> list[Compared]:
+def compare_paths(base: Path, candidate: Path, metrics: Sequence[Metric] | None = None) -> list[ComparedPage]:
     """Each scenario that both sides ran, compared. `metrics` None: those of `default_metrics`.
 
     A side of one scenario is compared with the other whole, even where the scenario was changed. Raises InputError if nothing can be
@@ -73,7 +64,7 @@ def groups_by_scenario(base: Sequence[RunDir], candidate: Sequence[RunDir]) -> I
             yield name, a, b
 
 
-def compare_run_dirs(name: str, base: Sequence[RunDir], candidate: Sequence[RunDir], metrics: Sequence[Metric] | None) -> Compared:
+def compare_run_dirs(name: str, base: Sequence[RunDir], candidate: Sequence[RunDir], metrics: Sequence[Metric] | None) -> ComparedPage:
     """The comparison of runs of one scenario. An SLO is the base's, on both sides."""
     slos = read_slos(base[0].manifest.scenario, str(base[0].path / MANIFEST_FILE))
     asked = default_metrics(slos) if metrics is None else list(metrics)
@@ -87,7 +78,9 @@ def compare_run_dirs(name: str, base: Sequence[RunDir], candidate: Sequence[RunD
         case _:
             sides = [[measure(run, asked, slos)[0] for run in side] for side in (base, candidate)]
             comparison = compare_runs(sides[0], sides[1], asked)
-    return Compared(name=name, comparison=comparison, warnings=tuple(_warnings([*base, *candidate])))
+    return ComparedPage(
+        name=name, comparison=comparison, warnings=tuple(_warnings([*base, *candidate])), notes=tuple(_notes(base, candidate, comparison))
+    )
 
 
 def _compare_pairs(
@@ -140,3 +133,10 @@ def _warnings(runs: Sequence[RunDir]) -> Iterator[str]:
         imported = imported_warning(str(run.path), run.manifest.engine, list(run.manifest.conditions))
         if imported is not None:
             yield imported
+
+
+def _notes(base: Sequence[RunDir], candidate: Sequence[RunDir], comparison: Comparison) -> Iterator[str]:
+    """Simulated pairs that share their seed share their noise: what differs is the clusters, and not what two runs of one differ by."""
+    manifests = [run.manifest for run in (*base, *candidate)]
+    if comparison.num_pairs and all(m.engine == "simulation" and m.target_seed is None for m in manifests):
+        yield "Simulated, both sides with the same noise: bounds lack what two runs of one target differ by. `loadlab gate` draws it anew."

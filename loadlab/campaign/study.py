@@ -12,6 +12,8 @@ from loadlab.analysis.totals import count_outcomes
 from loadlab.campaign.target import Target, Watch
 from loadlab.campaign.trial import Trial, count, prepare, record
 from loadlab.engines.base import Progress
+from loadlab.engines.endpoint import TargetUnreachableError
+from loadlab.engines.locust import RunStoppedError
 from loadlab.errors import InputError, RunInterruptedError
 from loadlab.record.atomic_file import save_bytes
 from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status, load_versions
@@ -72,9 +74,9 @@ def run_study(
 ) -> Json:
     """Runs what is missing in `out` and writes its summary.json. Returns the summary. `watch` sees runs over HTTP as they stand.
 
-    Without `resume`, `out` must not exist or be empty. On KeyboardInterrupt the summary of what ran is written and
-    RunInterruptedError raised: the status is aborted, or complete without sensitivity where only variants were left.
-    Raises InputError if `out` holds another campaign's runs.
+    Without `resume`, `out` must not exist or be empty. Where a target is lost or a rule stops a run, the summary of what ran is written
+    before the error goes on. On KeyboardInterrupt it is written, too, and RunInterruptedError raised: the status is aborted, or complete
+    without sensitivity where only variants were left. Raises InputError if `out` holds another campaign's runs.
     """
     finished = _finished(study, out) if resume else {}
     _check_out(out, resume=resume)
@@ -86,6 +88,9 @@ def run_study(
                 shown = _shifted(progress, f"{key} {trial.scenario.name}", done, study.planned)
                 runs[key] = record(trial, out / key, host, shown, replace=resume, watch=watch)
                 done += len(trial.plan)
+    except (TargetUnreachableError, RunStoppedError):
+        _save(out, _summarise(study, _readable(study, out), host, None, interrupted=True))
+        raise
     except KeyboardInterrupt:
         _save(out, _summarise(study, _readable(study, out), host, None, interrupted=True))
         raise RunInterruptedError(f"what was recorded is kept in {out}; go on with --resume {out}") from None

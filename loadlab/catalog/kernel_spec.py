@@ -21,6 +21,9 @@ class Calibration(StrEnum):
     DATASHEET = "datasheet"  # data-sheet peaks times efficiencies of its class: nothing was measured
 
 
+BY_BLOCK = "bits8_block"  # 8-bit expert kernels for block-wise scales: another library than those for one scale a tensor
+
+
 class Precision(StrEnum):
     """What matrix units multiply."""
 
@@ -65,6 +68,7 @@ class AttentionKernel:
     prefill_efficiency: Annotated[float, Positive]
     prefill_half_heads: Annotated[float, NonNegative] = 0.0  # fewer heads on a GPU reach less than half of it
     prefill_io_efficiency: Annotated[float, Positive] = 1.0  # of reading and writing queries, keys, values and outputs
+    recurrent_floor_s: Annotated[float, NonNegative] = 40e-6  # the small kernels of a recurrent layer, beyond decode_floor_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +84,7 @@ class KernelSpec:
     """One GPU's kernels."""
 
     gemm: dict[str, GemmKernel]  # by Precision
-    experts: dict[str, ExpertKernel]
+    experts: dict[str, ExpertKernel]  # by Precision, or BY_BLOCK for fp8_block
     attention: AttentionKernel
     elementwise: ElementwiseKernel
     rows: Annotated[int, NonNegative]  # measured steps that it was fitted to
@@ -92,15 +96,17 @@ class KernelSpec:
             if Precision.BITS16 not in kernels:
                 raise ValueError(f"{name} must have a table bits16")
             for key in kernels:
-                if key not in list(Precision):
-                    raise ValueError(f"{name}.{key} is not one of {', '.join(Precision)}")
+                if key not in (*Precision, BY_BLOCK):
+                    raise ValueError(f"{name}.{key} is not one of {', '.join((*Precision, BY_BLOCK))}")
 
     def gemm_of(self, precision: Precision) -> GemmKernel:
         """Its matrix products of that precision; where none is known, those of the next wider one."""
         return self.gemm[_known(self.gemm, precision)]
 
-    def experts_of(self, precision: Precision) -> ExpertKernel:
+    def experts_of(self, precision: Precision, quantisation: Quantisation) -> ExpertKernel:
         """Its expert products of that precision; where none is known, those of the next wider one."""
+        if quantisation is Quantisation.FP8_BLOCK and BY_BLOCK in self.experts:
+            return self.experts[BY_BLOCK]
         return self.experts[_known(self.experts, precision)]
 
 

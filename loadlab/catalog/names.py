@@ -16,6 +16,7 @@ _ENDINGS = frozenset({
 _GPU_ALIASES = {
     "a100-sxm": "A100-80", "a100-sxm-80gb": "A100-80", "a100-80gb": "A100-80", "a100": "A100-80", "a100-pcie": "A100-80",
     "a100-pcie-80gb": "A100-80", "a100-pcie-40gb": "A100-40-PCIe", "a100-40gb": "A100-40", "a100-sxm-40gb": "A100-40",
+    "gb200": "B200",
     "h100-sxm": "H100", "h100-sxm5": "H100", "h100-80gb": "H100", "h100-pcie": "H100-PCIe", "h200-sxm": "H200", "b200-sxm": "B200",
     "rtx-4090": "RTX4090", "rtx-pro-6000": "RTXPRO6000", "rtxpro-6000": "RTXPRO6000", "mi300x-sxm": "MI300X",
 }  # fmt: skip
@@ -27,10 +28,10 @@ def gpu_name(name: str) -> str | None:
     return _first_match([plain], gpus()) or _first_match([_plain(_GPU_ALIASES.get(plain, ""))], gpus())
 
 
-def engine_name(name: str) -> str | None:
-    """The catalogue's name of that serving engine, or None: "NIM (trtllm)" is trtllm."""
+def engine_name(name: str) -> str:
+    """The catalogue's name of that serving engine: "NIM (trtllm)" is trtllm; `other` for one that it does not know."""
     plain = _plain(name).replace("tensorrt-llm", "trtllm")
-    return next((engine for engine in engines() if engine in plain), None)
+    return next((engine for engine in engines() if engine in plain), "other")
 
 
 def model_name(name: str) -> str | None:

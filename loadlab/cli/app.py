@@ -9,7 +9,23 @@ from typing import Annotated
 import typer
 
 from loadlab import __version__
-from loadlab.cli import baseline, break_even, catalog, compare, decide, doctor, gate, import_results, report, run, serve, validate
+from loadlab.cli import (
+    baseline,
+    break_even,
+    capacity,
+    catalog,
+    compare,
+    decide,
+    doctor,
+    gate,
+    import_results,
+    new,
+    report,
+    run,
+    scenario,
+    serve,
+    validate,
+)
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
 
 WHAT = """Replay random and bursty LLM traffic on a simulated sharded backend or over HTTP, and record what becomes of every request."""
@@ -24,9 +40,12 @@ app.command("run", epilog=run.EPILOG)(run.run)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.add_typer(scenario.app, name="scenario")
+app.command("new", epilog=new.EPILOG)(new.new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
+app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("import", epilog=import_results.EPILOG)(import_results.import_results)

@@ -68,7 +68,8 @@ def update(
     from loadlab.campaign.baselines import build_baseline, check_same_scenario, load_baseline, save_baseline
     from loadlab.cli.compare import read_metrics
     from loadlab.cli.screen import Screen
-    from loadlab.report.compare_terminal import print_comparison
+    from loadlab.report.compare_terminal import print_comparisons
+    from loadlab.report.comparison import ComparedPage
     from loadlab.slo import parse_metric
 
     old, new = load_baseline(file), build_baseline(runs, read_metrics(metric) or ())
@@ -76,7 +77,8 @@ def update(
         check_same_scenario(old, new.scenario_digest, str(runs), str(file))
     save_baseline(file, new)
     shared = [parse_metric(name) for name in new.metrics if name in old.metrics]
-    print_comparison(f"{file}, {new.name}", compare_runs(old.runs, new.runs, shared), (), Screen().tables)
+    page = ComparedPage(name=f"{file}, {new.name}", comparison=compare_runs(old.runs, new.runs, shared))
+    print_comparisons([page], Screen().tables)
     _warn_of_few(new)
 
 

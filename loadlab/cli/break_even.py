@@ -15,6 +15,7 @@ from loadlab.planning.hosting import Against
 from loadlab.schema import shown
 
 if TYPE_CHECKING:
+    from loadlab.campaign.money import Demand
     from loadlab.cli.screen import Screen
 
 Json = dict[str, Any]
@@ -33,10 +34,16 @@ def break_even(
     capacity: Annotated[
         Path | None,
         typer.Option(
-            help="What serves: a hosting file, or a run directory whose throughput replaces that of --hosting.", show_default=False
+            help="What serves: a hosting file; or a capacity study, a run directory or a cluster file, in place of what --hosting says.",
+            show_default=False,
         ),
     ] = None,
-    hosting: Annotated[Path | None, typer.Option(help="Hosting file for the rest, where --capacity is a run.", show_default=False)] = None,
+    hosting: Annotated[
+        Path | None, typer.Option(help="Hosting file for the rest, where --capacity is another thing.", show_default=False)
+    ] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(help="Traffic, with its SLO, where --capacity is a cluster file.", show_default=False)
+    ] = None,
     tiers: Annotated[
         list[Path] | None,
         typer.Option(help="A routed mix of models instead: a tiers file; more than one to compare them.", show_default=False),
@@ -78,10 +85,12 @@ def break_even(
         _refuse(own_flags | {"--staff": staff, "--utilisation": utilisation}, "belongs to one hosting case, not to --tiers")
         summary = _route(tiers, prices, volume, out, screen)
     elif capacity is None:
-        raise InputError("is missing: name a hosting file or a run directory, or use --tiers FILE", key="--capacity")
+        raise InputError("is missing: name a hosting file, a capacity study or a run directory, or use --tiers FILE", key="--capacity")
     else:
         apis = _apis(against or [], api_price)
-        summary = _compare(_Files(capacity=capacity, hosting=hosting, prices=prices, set_=set_ or []), changes, apis, seed, out, screen)
+        summary = _compare(
+            _Files(capacity=capacity, hosting=hosting, prices=prices, scenario=scenario, set_=set_ or []), changes, apis, seed, out, screen
+        )
     if as_json:
         print_json(summary)
 
@@ -93,12 +102,13 @@ class _Files:
     capacity: Path
     hosting: Path | None
     prices: Path | None
+    scenario: Path | None
     set_: list[str]
 
     def command(self) -> str:
         """The command without what sliders set."""
         words = ["loadlab", "break-even", "--capacity", str(self.capacity)]
-        for flag, path in (("--hosting", self.hosting), ("--prices", self.prices)):
+        for flag, path in (("--hosting", self.hosting), ("--prices", self.prices), ("--scenario", self.scenario)):
             words += [] if path is None else [flag, str(path)]
         for pair in self.set_:
             words += ["--set", pair]
@@ -141,7 +151,9 @@ def _compare(files: _Files, changes: dict[str, Any], apis: dict[str, Against], s
     from loadlab.record.manifest import load_versions
     from loadlab.report.break_even import print_break_even, summarise_break_even
 
-    case = load_case(files.capacity, files.hosting, files.prices, changes)
+    with screen.progress("looking for the capacity") as say:
+        demand = None if files.scenario is None else _demand(files.scenario, seed, say)
+        case = load_case(files.capacity, files.hosting, files.prices, changes, demand)
     found = compare(case, apis, datetime.datetime.now(datetime.UTC).date(), seed)
     print_break_even(case.hosting, found, screen.tables)
     flags = {name: f"--against {shlex.quote(name)}" if one.api else f"--api-price {one.per_million_usd:g}" for name, one in apis.items()}
@@ -153,6 +165,14 @@ def _compare(files: _Files, changes: dict[str, Any], apis: dict[str, Against], s
             page = save_break_even_report(summary, out, files.command())
         screen.say(f"report: {page}")
     return summary
+
+
+def _demand(scenario: Path, seed: int, say: Any) -> Demand:
+    from loadlab.campaign.money import Demand
+    from loadlab.campaign.trial import host_facts
+    from loadlab.scenario.files import load_scenario
+
+    return Demand(scenario=load_scenario(scenario), seed=seed, host=host_facts(sys.argv), say=say)
 
 
 def _route(tiers: list[Path], prices: Path | None, volume: str | None, out: Path | None, screen: Screen) -> Json:

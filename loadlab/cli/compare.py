@@ -41,20 +41,17 @@ def compare(
     """
     from loadlab.campaign.sides import compare_paths
     from loadlab.cli.screen import Screen
-    from loadlab.report.compare_terminal import print_comparison
-    from loadlab.report.comparison import comparison_block, document
+    from loadlab.report.compare_terminal import print_comparisons
+    from loadlab.report.comparison import document
     from loadlab.report.summary import dump_summary
 
-    compared = compare_paths(base, candidate, read_metrics(metric))
+    pages = compare_paths(base, candidate, read_metrics(metric))
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
-    for one in compared:
-        print_comparison(one.name, one.comparison, one.warnings, screen.tables)
-    blocks = {one.name: comparison_block(one.comparison) for one in compared}
-    found = document(blocks, [warning for one in compared for warning in one.warnings])
+    print_comparisons(pages, screen.tables)
+    found = document(pages)
     if out is not None:
-        from loadlab.report.compare_files import ComparedPage, save_compare_report
+        from loadlab.report.compare_files import save_compare_report
 
-        pages = [ComparedPage(name=one.name, comparison=one.comparison, warnings=one.warnings) for one in compared]
         screen.say(f"report: {save_compare_report(out, found, pages, shlex.join(sys.argv))}")
     if as_json:
         sys.stdout.buffer.write(dump_summary(found))

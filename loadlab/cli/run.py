@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loadlab.cli import http_flags, slo_flags
+from loadlab.cli.catalog import GpusOption, ModelsOption, extend
 from loadlab.cli.http_flags import HttpFlags
+from loadlab.cli.targets import parse_target
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ EPILOG = """Examples:
 
 
 def run(
-    scenario: Annotated[Path, typer.Argument(help="A scenario file, or the folder of a campaign.", show_default=False)],
+    scenario: Annotated[
+        Path, typer.Argument(help="A scenario file, the folder of a campaign, or the name of a shipped one.", show_default=False)
+    ],
     target: Annotated[
         str | None,
         typer.Option(
@@ -67,6 +71,11 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    band: Annotated[
+        bool, typer.Option("--band/--no-band", help="Simulate a single run twice more, for the band of its prediction.", show_default=True)
+    ] = True,
+    models: ModelsOption = None,
+    gpus: GpusOption = None,
 ) -> None:
     """Replay a scenario, or every experiment of a campaign, and write a run directory.
 
@@ -81,8 +90,11 @@ def run(
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
     from loadlab.scenario.files import is_campaign
+    from loadlab.scenario.library import find_scenario
 
+    scenario = find_scenario(scenario)
     signal.signal(signal.SIGTERM, _interrupt)
+    extend(models, gpus)
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the directory")
     where = resume or out or default_out(scenario.resolve().stem)
@@ -92,7 +104,7 @@ def run(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
         timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
     )  # fmt: skip
-    aim = _target(target, http, screen, is_campaign=is_campaign(scenario))
+    aim = parse_target(target, http, screen, is_campaign=is_campaign(scenario))
     try:
         if is_campaign(scenario):
             _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")
@@ -102,7 +114,7 @@ def run(
             _refuse_flags({"--variant": variant, "--resume": resume}, "belongs to a campaign; this is a single scenario")
             windowed = slo_flags.held_to(_load_scenario(scenario, trace, window_start, window), slo, threshold)
             assert aim is not None, "a single scenario has a target"
-            summary = _run_single(windowed, aim, seed, where, screen, host_facts(sys.argv), yes=yes)
+            summary = _run_single(windowed, aim, seed, where, screen, host_facts(sys.argv), yes=yes, band=band)
     except RunInterruptedError:
         _print_json(where, as_json=as_json)
         raise
@@ -143,26 +155,10 @@ def _duration(flag: str, text: str | None) -> float | None:
         raise InputError(f"= {error}", key=flag) from None
 
 
-def _target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign: bool) -> Target | None:
-    """What --target and its flags mean; None for a campaign without one, which names its clusters itself."""
-    if http_flags.is_http(target):
-        assert target is not None
-        return http_flags.build_endpoint(target, http, screen)
-    http.refuse("belongs to a target over HTTP, such as --target http://127.0.0.1:8000")
-    if is_campaign:
-        _refuse_flags({"--target": target}, "must be an http:// URL for a campaign, which names its clusters itself")
-        return None
-    kind, _, path = (target or "").partition(":")
-    if target is None:
-        raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
-    if kind != "sim" or not path:
-        raise InputError(
-            f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT", key="--target"
-        )
-    return Path(path)
-
-
-def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen: Screen, host: HostFacts, *, yes: bool) -> dict[str, Any]:
+def _run_single(
+    scenario: Scenario, target: Target, seed: int, out: Path, screen: Screen, host: HostFacts, *, yes: bool, band: bool
+) -> dict[str, Any]:
+    from loadlab.campaign.prediction_band import write_band
     from loadlab.campaign.results import load_summary
     from loadlab.campaign.trial import prepare, record, write_summary
     from loadlab.cli.live import live_screen
@@ -176,6 +172,9 @@ def _run_single(scenario: Scenario, target: Target, seed: int, out: Path, screen
     try:
         with live_screen(screen, scenario.name, target) as (progress, watch):
             run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch, summarise=False)
+        if band:
+            with screen.busy("simulating both ends of the band"):
+                write_band(trial, run_dir, lambda *_: None)
         del trial  # a plan of a million requests, and the table of their rows, need not be in memory together
         return write_summary(run_dir)
     except KeyboardInterrupt:

@@ -108,7 +108,7 @@ def _await_ready(child: Child, plan: RequestPlan, endpoint: Endpoint, asked: lis
             raise KeyboardInterrupt
         for message in child.messages(LOOK_EVERY_S):
             if message["kind"] == REFUSED:
-                raise TargetUnreachableError(f"{endpoint.url}: {message['reason']}. Nothing was sent but that")
+                raise TargetUnreachableError(f"{endpoint.url}: {message['reason'].rstrip('.')}. Nothing was sent but that")
             if message["kind"] == READY:
                 assert message["plan_digest"] == plan.digest, "the plan changed on its way to the load generator"
                 return tuple(message["notes"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from loadlab.record.run_dir import REPORT_FILE
 from loadlab.report.comparison import (
     BOUNDS_NOTE,
     SMOOTHED_NOTE,
+    ComparedPage,
     bounds_text,
     change_text,
     claims,
@@ -28,15 +28,6 @@ from loadlab.report.summary import dump_summary
 from loadlab.report.text import clean_text, clean_tree
 
 COMPARE_FILE = "compare.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparedPage:
-    """One scenario of a comparison, as a page shows it."""
-
-    name: str
-    comparison: Comparison
-    warnings: tuple[str, ...]
 
 
 def save_compare_report(out: Path, document: Mapping[str, Any], pages: Sequence[ComparedPage], command: str) -> Path:
@@ -69,12 +60,12 @@ def _render(pages: Sequence[ComparedPage], drawn: Sequence[str], command: str) -
 
 def _page(page: ComparedPage) -> dict[str, Any]:
     comparison = page.comparison
-    cleaned: dict[str, Any] = clean_tree({"name": page.name, "warnings": list(page.warnings)})
+    cleaned: dict[str, Any] = clean_tree({"name": page.name, "warnings": list(page.warnings), "notes": list(page.notes)})
     return cleaned | {
         "headline": headline(comparison),
         "base": side_text(comparison.base),
         "candidate": side_text(comparison.candidate),
-        "claims": list(claims(comparison)),
+        "claims": [*cleaned["notes"], *claims(comparison)],
         "rows": [_row(d) for d in comparison.differences],
         "typical": typical_text(comparison),
     }

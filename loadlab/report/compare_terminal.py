@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from loadlab.analysis.compare import Comparison, Difference, Finding
+from loadlab.analysis.compare import Difference, Finding
 from loadlab.report.columns import Column, build_table, print_first_that_fits, say
 from loadlab.report.comparison import (
     BOUNDS_NOTE,
     SMOOTHED_NOTE,
+    ComparedPage,
     bounds_text,
     change_text,
     claims,
@@ -24,15 +25,25 @@ from loadlab.report.text import clean_text
 _FINDINGS = {Finding.NOTHING: "none shown"}
 
 
-def print_comparison(name: str, comparison: Comparison, warnings: Sequence[str], console: Console) -> None:
-    """The comparison of one scenario."""
+def print_comparisons(pages: Sequence[ComparedPage], console: Console) -> None:
+    """The comparison of each scenario, then what the numbers are, once."""
+    for page in pages:
+        _print_one(page, console)
+    say(console, SMOOTHED_NOTE, "dim")
+    judged = [sum(d.evidence is not None for d in page.comparison.differences) for page in pages]
+    if any(judged):
+        say(console, f"{BOUNDS_NOTE} Findings are corrected for the {max(judged)} metrics of a table (Holm).", "dim")
+
+
+def _print_one(page: ComparedPage, console: Console) -> None:
+    comparison, name = page.comparison, page.name
     say(console, f"{clean_text(name)}: candidate against base", "bold")
     say(console, f"base       {side_text(comparison.base)}")
     say(console, f"candidate  {side_text(comparison.candidate)}")
-    for warning in warnings:
+    for warning in page.warnings:
         say(console, f"WARNING: {clean_text(warning)}", "bold red")
-    for claim in claims(comparison):
-        say(console, claim, "yellow")
+    for claim in (*page.notes, *claims(comparison)):
+        say(console, clean_text(claim), "yellow")
     console.print()
     columns = _columns(comparison.differences)
     tables = (
@@ -44,10 +55,6 @@ def print_comparison(name: str, comparison: Comparison, warnings: Sequence[str],
     typical = typical_text(comparison)
     if typical:
         say(console, f"The typical request (Hodges-Lehmann): {typical}")
-    say(console, SMOOTHED_NOTE, "dim")
-    judged = sum(d.evidence is not None for d in comparison.differences)
-    if judged:
-        say(console, f"{BOUNDS_NOTE} Findings are corrected for {judged} metrics (Holm).", "dim")
 
 
 def _columns(differences: Sequence[Difference]) -> list[Column]:
@@ -61,7 +68,11 @@ def _columns(differences: Sequence[Difference]) -> list[Column]:
     if any(d.low is not None or d.high is not None for d in differences):
         columns += [
             Column(head="bounds", cells=[bounds_text(d) for d in differences]),
-            Column(head="detectable", cells=[change_text(d.metric, d.detectable).lstrip("+") for d in differences]),
+            *([] if all(d.detectable is None for d in differences) else [_detectable(differences)]),
             Column(head="finding", cells=[_FINDINGS.get(d.finding, finding_text(d)) for d in differences], is_text=True),
         ]
     return columns
+
+
+def _detectable(differences: Sequence[Difference]) -> Column:
+    return Column(head="detectable", cells=[change_text(d.metric, d.detectable).lstrip("+") for d in differences])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from loadlab.analysis.compare import ENOUGH_PAIRS, Comparison, Design, Difference, Finding
@@ -20,6 +21,16 @@ COMPARE_SCHEMA = "loadlab/compare/1"
 Json = dict[str, Any]
 _BOUNDS_NOTE = "low and high are one-sided 95 % bounds each, together a 90 % interval"
 _RATIO_NOTE, _PLAIN_NOTE = f"candidate / base - 1; {_BOUNDS_NOTE}", f"candidate - base; {_BOUNDS_NOTE}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedPage:
+    """One scenario on both sides. `warnings`: what makes the numbers suspect; `notes`: what a reader must know of them."""
+
+    name: str
+    comparison: Comparison
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def comparison_block(comparison: Comparison) -> Json:
@@ -131,7 +142,7 @@ def change_text(metric: Metric, effect: float | None) -> str:
     if is_relative(metric):
         return f"{_signed(100 * math.expm1(effect))} %" if effect < math.log(11) else f"x {math.exp(effect):.3g}"
     if metric.unit is Unit.SHARE:
-        return f"{100 * effect:+.2f} pt"
+        return f"{_points(effect)} pt"
     return _signed(effect)
 
 
@@ -146,12 +157,16 @@ def _bound(metric: Metric, x: float) -> str:
     if not math.isfinite(x) or (is_relative(metric) and abs(x) > math.log(1000)):
         return "-inf" if x < 0 else "inf"
     if metric.unit is Unit.SHARE:
-        return f"{100 * x:+.2f}"
+        return _points(x)
     return _signed(100 * math.expm1(x) if is_relative(metric) else x)
 
 
+def _points(x: float) -> str:
+    return f"{100 * x if abs(x) >= 0.00005 else 0.0:+.2f}"
+
+
 def _signed(x: float) -> str:
-    return f"{x:+,.0f}" if abs(x) >= 99.95 else f"{x:+.1f}"
+    return f"{x:+,.0f}" if abs(x) >= 99.95 else f"{x if abs(x) >= 0.05 else 0.0:+.1f}"
 
 
 def typical_text(comparison: Comparison) -> str:
@@ -176,10 +191,10 @@ def side_text(runs: Sequence[RunNumbers]) -> str:
     return f"{label}: {len(runs)} run{'s' * (len(runs) > 1)}, {planned:,} requests planned, {ok:,} OK"
 
 
-def document(blocks: Mapping[str, Json], warnings: Sequence[str]) -> Json:
+def document(pages: Sequence[ComparedPage]) -> Json:
     """`loadlab compare --json`: comparisons by scenario."""
     return {
         "schema": COMPARE_SCHEMA,
-        "warnings": list(warnings),
-        "comparisons": [{"scenario": name} | block for name, block in blocks.items()],
+        "warnings": [warning for page in pages for warning in page.warnings],
+        "comparisons": [{"scenario": page.name, "notes": list(page.notes)} | comparison_block(page.comparison) for page in pages],
     }

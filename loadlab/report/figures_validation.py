@@ -27,15 +27,16 @@ def save_scatter(scored: Sequence[Scored], title: str, path: Path) -> None:
     metrics = [metric for metric in UNITS if any(s.metric == metric for s in scored)]
     figure = Figure(figsize=(1.2 + 4.6 * len(metrics), 5.2), layout="constrained")
     groups = sorted({(s.gpu, s.kind) for s in scored})
+    colour = {gpu: COLOURS[i % len(COLOURS)] for i, gpu in enumerate(sorted({gpu for gpu, _ in groups}))}
     for i, metric in enumerate(metrics):
         axes = figure.add_subplot(1, len(metrics), i + 1)
         of_metric = [s for s in scored if s.metric == metric]
-        for number, (gpu, kind) in enumerate(groups):
+        for gpu, kind in groups:
             rows = [s for s in of_metric if (s.gpu, s.kind) == (gpu, kind)]
             if rows:
                 axes.scatter(
                     [s.measured for s in rows], [s.predicted for s in rows],
-                    s=9, alpha=0.5, linewidths=0, color=COLOURS[number // 2 % len(COLOURS)],
+                    s=9, alpha=0.5, linewidths=0, color=colour[gpu],
                     marker="o" if kind == "dense" else "^", label=f"{gpu} {kind}",
                 )  # fmt: skip
         ends = [min(min(s.measured, s.predicted) for s in of_metric), max(max(s.measured, s.predicted) for s in of_metric)]

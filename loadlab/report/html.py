@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from loadlab.report.findings import number_text
 from loadlab.report.html_run import numbers_of
+from loadlab.report.prediction import prediction_lines
 from loadlab.report.text import (
     ABBREVIATIONS,
     BUSY_NOTE,
@@ -143,10 +144,11 @@ def _verdicts(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
 
 def _predictions(sections: Sequence[Section]) -> list[str]:
     """What of this is simulated, and how far it can be trusted: one sentence for each distinct label."""
-    if not any(section.summary.get("engine") == "simulation" for section in sections):
+    if not any(section.summary.get("engine") in ("simulation", "server") for section in sections):
         return []
     pools = [clean_tree(pool) for section in sections for pool in section.summary.get("conditions", ())]
-    return list(dict.fromkeys(band for pool in pools if (band := band_text(pool)) is not None)) or ["no label given"]
+    said = list(dict.fromkeys(band for pool in pools if (band := band_text(pool)) is not None)) or ["no label given"]
+    return said + [line for section in sections for line in prediction_lines(section.summary.get("prediction"))]
 
 
 def _published(summary: Json) -> list[dict[str, Any]]:

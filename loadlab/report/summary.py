@@ -30,6 +30,7 @@ from loadlab.report.numbers import (
     throughput_block,
     withheld,
 )
+from loadlab.report.prediction import prediction_block
 from loadlab.report.text import NOT_RUN
 from loadlab.report.validity import validity_block
 from loadlab.slo import read_slos
@@ -129,7 +130,9 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
         "slo": slo_block(evidence),
         "throughput": throughput_block(evidence.table),
     }
+    band = prediction_block(run.path, found["metrics"]) if is_complete else None
     found = found if is_complete else withheld(found, _PARTIAL_NOTE)
+    found |= {} if band is None else {"prediction": band}
     return {
         "schema": RUN_SCHEMA,
         "status": manifest.status.value,

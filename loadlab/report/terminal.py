@@ -14,6 +14,7 @@ from rich.text import Text
 from loadlab.report.columns import Column, build_table, fits, pack, print_first_that_fits
 from loadlab.report.columns import say as _say
 from loadlab.report.findings import campaign_overloaded, campaign_too_short
+from loadlab.report.prediction import prediction_lines
 from loadlab.report.terminal_run import findings, print_groups, print_latencies, print_verdicts, rates_text
 from loadlab.report.text import (
     ABBREVIATIONS,
@@ -217,7 +218,8 @@ def _event_notes(summary: Json) -> Iterator[str]:
 def _bands(experiments: Sequence[Json]) -> list[str]:
     """One sentence for each distinct label of the simulator's step times."""
     labels = dict.fromkeys(label for e in experiments for pool in e.get("conditions", ()) if (label := band_text(pool)) is not None)
-    return [f"Simulated, step times: {label}." for label in labels]
+    said = [f"Simulated, step times: {label}." for label in labels]
+    return said + [line for e in experiments for line in prediction_lines(e.get("prediction"))]
 
 
 def _use_text(summary: Json) -> str:

@@ -21,7 +21,7 @@ OUTCOME_WORDS = {
     "truncated": "truncated", "not_sent": "not sent", "unknown": "unknown",
 }  # fmt: skip
 OTHER_OUTCOMES = ("http_error", "connection_error", "truncated", "not_sent", "unknown")
-ENGINE_WORDS = {"simulation": "simulated backend", "locust": "over HTTP", "imported": "imported"}
+ENGINE_WORDS = {"simulation": "simulated backend", "locust": "over HTTP", "server": "as the bundled server saw it", "imported": "imported"}
 NOT_RUN = "not_run"  # status of an experiment that the campaign did not come to
 LOW_SUCCESS = 0.95  # below it, latencies are those of few survivors: marked wherever they stand alone
 ABBREVIATIONS = (

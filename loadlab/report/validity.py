@@ -28,8 +28,8 @@ _HEADS = {
 
 
 def validity_block(table: RequestTable, manifest: Manifest) -> Json | None:
-    """`validity` of the contract; None for a simulated run, whose clock cannot be late."""
-    if manifest.engine in ("simulation", IMPORTED):  # of an imported run, the delay of its load generator is not known
+    """`validity` of the contract; None for a simulated run, whose clock cannot be late, and for a server's log: nobody planned it."""
+    if manifest.engine in ("simulation", "server", IMPORTED):  # of an imported run, the delay of its load generator is not known
         return None
     client = manifest.client or {}
     why = _WHY_INCOMPLETE.get(manifest.status)
@@ -66,7 +66,7 @@ def validity_lines(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _measured_words(block: Mapping[str, Any]) -> str:
-    lag = f"dispatch lag p50 {format_duration(block['lag_p50_s'])}, p99 {format_duration(block['lag_p99_s'])}"
+    lag = f"Dispatch lag p50 {format_duration(block['lag_p50_s'])}, p99 {format_duration(block['lag_p99_s'])}"
     said = [f"{lag} (limit {format_duration(block['lag_limit_s'])}, n {block['n']:,})"]
     if block["achieved_per_s"] is not None and block["offered_per_s"] is not None:
         said.append(f"sent {three_digits(block['achieved_per_s'])} of {three_digits(block['offered_per_s'])} requests/s due")

@@ -67,6 +67,7 @@ def _columns(scenario: Scenario, lines: Timeline, classes: Sequence[NamedClass],
     timeouts_s = _timeouts_s(scenario, classes, lines.owner)
     check_span(lines, timeouts_s, scenario.load, classes)
     in_session = by_class([c.turns is not None or len(c.steps) > 1 for _, c in classes], lines.owner)
+    has_turns = by_class([c.turns is not None for _, c in classes], lines.owner) * (1 if layout is None else layout.step == MAIN)
     names = labels_of_classes(lines.owner, classes) if layout is None else labels_of_steps(layout, classes)
     return RequestPlan(
         scenario_name=scenario.name,
@@ -84,7 +85,7 @@ def _columns(scenario: Scenario, lines: Timeline, classes: Sequence[NamedClass],
         region=names.region,
         mode=mode,
         session=np.where(in_session, lines.chain, NOTHING) if in_session.any() else same(NOTHING, n),
-        turn=np.where(in_session, lines.turn, NOTHING) if in_session.any() else same(NOTHING, n),
+        turn=np.where(has_turns, lines.turn, NOTHING) if has_turns.any() else same(NOTHING, n),
         timeout_s=timeouts_s,
         prompt_tokens=prompts.prompt_tokens,
         output_tokens=prompts.output_tokens,

@@ -119,7 +119,7 @@ def in_order_of_due_times(lines: Timeline, classes: Sequence[NamedClass]) -> Tim
     waits = np.array([c.steps[0] is Step.MAIN for _, c in classes])
     sent_s = lines.arrival_s + np.where(waits[lines.owner], lines.stages_s, 0.0)
     firsts = np.flatnonzero(~np.isnan(lines.arrival_s))
-    if np.all(np.diff(sent_s[firsts]) >= 0):
+    if np.all(sent_s[firsts][1:] >= sent_s[firsts][:-1]):  # not a difference: both may be infinite, which check_span refuses
         return lines
     of_chain = np.empty(int(lines.chain.max()) + 1)
     of_chain[lines.chain[firsts]] = sent_s[firsts]

@@ -38,15 +38,14 @@ def plan_answer(question: Question, room_tokens: int, law: AnswerLaw, seed: int,
     """The answer to one prompt of a question; `number` tells it from every other answer. At most `room_tokens` >= 1 tokens."""
     if question.kind is Kind.EMBEDDING:
         return NOTHING
-    rng = random.Random(f"{seed}/{number}")  # noqa: S311  no secret
     if question.tool is not None:
-        arguments = orjson.dumps(answer_to(question.tool.parameters, rng)).decode()
+        arguments = orjson.dumps(answer_to(question.tool.parameters, _rng(seed, number))).decode()
         body = Text(question.tool.name + arguments)
         return cut((Part(channel=Channel.TOOL, body=body, name=question.tool.name),), room_tokens, "tool_calls")
     if question.json_schema is not None:
-        body = Text(orjson.dumps(answer_to(question.json_schema, rng)).decode())
+        body = Text(orjson.dumps(answer_to(question.json_schema, _rng(seed, number))).decode())
         return cut((Part(channel=Channel.CONTENT, body=body),), room_tokens, "stop")
-    natural = room_tokens if question.ignore_eos else max(question.min_tokens, law.tokens(rng))
+    natural = room_tokens if question.ignore_eos else max(question.min_tokens, law.tokens(_rng(seed, number)))
     tokens = min(room_tokens, natural)
     finish_reason = "length" if natural >= room_tokens else "stop"
     thought = min(tokens - 1, round(tokens * question.reasoning_share))
@@ -54,3 +53,7 @@ def plan_answer(question: Question, room_tokens: int, law: AnswerLaw, seed: int,
     if thought:
         parts = (Part(channel=Channel.REASONING, body=Words(seed, -number - 1, thought)), *parts)
     return stopped(Answer(parts=parts, finish_reason=finish_reason), question.stops, question.min_tokens)
+
+
+def _rng(seed: int, number: int) -> random.Random:
+    return random.Random(f"{seed}/{number}")  # noqa: S311  no secret

@@ -192,10 +192,13 @@ class Lake:
         self._rows, self._records = [], []
 
     def close(self) -> None:
-        """Writes the rest, the replicas' state over time, and that the run is complete."""
+        """Writes the rest, the replicas' state over time, how late tokens were written, and that the run is complete."""
         self.flush()
         self._file.close()
-        self._run.append_timeline(self._service.real_time.cluster.timeline_rows())
+        real_time = self._service.real_time
+        self._run.append_timeline(real_time.cluster.timeline_rows())
+        late = {f"write_lateness_p{percent}_s": real_time.lateness.quantile_s(percent / 100) for percent in (50, 99)}
+        self._run.manifest = self._run.manifest.with_client(late, None)
         self._run.finalise(self._number)
 
 

@@ -13,7 +13,7 @@ class Limits:
     """Defaults bear a load test of some thousand streams with prompts of a few hundred thousand tokens, and images."""
 
     max_connections: Annotated[int, Positive] = 4096
-    max_header_bytes: Annotated[int, Positive] = 32 * 2**10  # request line and headers; uvicorn's h11 takes 64 KiB
+    max_header_bytes: Annotated[int, Positive] = 32 * 2**10  # request line and headers
     max_body_bytes: Annotated[int, Positive] = 16 * 2**20
     max_tokens: Annotated[int, Positive] = 131_072  # of one answer, and never more than the model's window
     max_choices: Annotated[int, Positive] = 16  # `n`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from loadlab.catalog.bands import Phase, band_of
 from loadlab.catalog.specs import Calibration, find, gpus, models
 from loadlab.schema import as_table
 from loadlab.simulator.placement import Placement
@@ -12,10 +13,8 @@ from loadlab.simulator.spec import PlainConstants, PoolSpec
 
 _CALIBRATION_WORDS = {
     Calibration.FITTED: "fitted to measured kernels",
-    Calibration.DATASHEET: "datasheet, not calibrated",
+    Calibration.DATASHEET: "datasheet, uncalibrated",
 }
-
-_BAND_SHARE = {Calibration.FITTED: 0.1, Calibration.DATASHEET: 0.25}
 
 
 def describe_pool(name: str, spec: PoolSpec, capacity: KvCapacity, placements: list[Placement]) -> dict[str, Any]:
@@ -30,12 +29,13 @@ def describe_pool(name: str, spec: PoolSpec, capacity: KvCapacity, placements: l
     if isinstance(hardware, PlainConstants):
         return table | {"label": "plain constants, as given"}
     gpu, model = find(gpus(), hardware.gpu, what="gpu"), find(models(), hardware.model, what="model")
+    band = band_of(gpu, "dense" if model.experts is None else "moe", Phase.SERVING)
     return table | {
         "model_version": model.version,
         "mixture_of_experts": None if model.experts is None else f"{model.experts.top_k} of {model.experts.experts} experts",
         "gpus_per_replica": hardware.gpus,
         "gpus": hardware.gpus * spec.replicas,
         "label": f"{hardware.gpu}: {_CALIBRATION_WORDS[gpu.calibration]}",
-        "step_time_band": _BAND_SHARE[gpu.calibration],
+        "step_time_band": f"band {100 * (band.low - 1):+.0f} to {100 * (band.high - 1):+.0f} %",
         "gpu_source": f"{gpu.source} ({gpu.as_of})",
     }

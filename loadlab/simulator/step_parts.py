@@ -124,7 +124,7 @@ class RooflineParts:
         """The routed experts, for m tokens of the whole stage, and the router."""
         part, experts, gpu = self.part, self.part.model.experts, self.part.gpu
         assert experts is not None
-        kernel = part.kernels.experts_of(self.precision)
+        kernel = part.kernels.experts_of(self.precision, self.hardware.quantisation)
         seconds: float = roofline.experts_s(
             m,
             hidden=float(part.model.hidden),
@@ -186,7 +186,8 @@ class RooflineParts:
         )
         if model.recurrent is not None:
             columns = model.recurrent.projection_parameters / model.hidden / self.hardware.tensor_parallel
-            seconds += model.recurrent.layers * self.gemm_s(rank, columns, model.hidden)
+            layer = self.gemm_s(rank, columns, model.hidden) + self.part.kernels.attention.recurrent_floor_s
+            seconds += model.recurrent.layers * layer
         if model.experts is not None:
             routed = self.experts_s(stage) + self.feed_forward_s(rank, model.experts.shared_intermediate)
             seconds += model.experts.layers * routed
@@ -219,7 +220,12 @@ class RooflineParts:
         local = max(1.0, rows / self.hardware.data_parallel / self.hardware.pipeline_parallel)
         model = self.part.model
         head = self.gemm_s(local, model.vocabulary / self.hardware.tensor_parallel, model.hidden, Quantisation.BF16)
-        return self.scale * (head / self.gpu_speed + rows * self.hardware.host_per_sequence_s)
+        return self.scale * ((head + local * self._states_s()) / self.gpu_speed + rows * self.hardware.host_per_sequence_s)
+
+    def _states_s(self) -> float:
+        """Reading and writing a sequence's recurrent states and windows."""
+        gpu, kernel = self.part.gpu, self.part.kernels.attention
+        return 2 * self.part.sequence_bytes / (kernel.kv_efficiency * gpu.memory_bytes_per_s)
 
     def decode_floor_s(self) -> float:
         """Launch and reduction of decode attention, whatever its KV. A recurrent layer's update counts as one."""

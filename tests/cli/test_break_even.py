@@ -102,6 +102,34 @@ def test_a_run_gives_its_throughput_and_says_that_it_is_a_lower_bound(command: C
     assert command("break-even", "--capacity", tmp_path / "r").code == 2
 
 
+def test_a_capacity_study_hands_its_interval_on(command: Command, tmp_path: Path) -> None:
+    target = ["--target", f"sim:{SCENARIOS}/clusters/t4-14b.toml", "--slo", "ttft=2s", "--slo", "target=90%"]
+    study = command("capacity", SCENARIOS / "smoke.toml", *target, "--rates", "0.3,1,3,6/s", "--requests", "400", "--out", tmp_path, "-q")
+    assert study.code == 0, study.err
+    known = json.loads((tmp_path / "capacity.json").read_bytes())
+    answer = command("break-even", "--capacity", tmp_path, "--hosting", L40S, "--json", "-q")
+    found = json.loads(answer.out)
+    rate = known["capacity_per_s"]
+    assert found["comparisons"][0]["inputs"]["tokens_per_s"] == pytest.approx(rate["value"] * known["tokens_per_arrival"])
+    assert found["comparisons"][0]["uncertainty"]["spreads"]["tokens_per_s"] == pytest.approx(
+        [rate["low"] / rate["value"], rate["high"] / rate["value"]]
+    )
+    assert found["capacity_source"].startswith("simulated capacity of smoke on sim:")
+    (tmp_path / "capacity.json").write_text("{")
+    assert "is not JSON" in command("break-even", "--capacity", tmp_path / "capacity.json", "--hosting", L40S).err
+
+
+def test_a_cluster_is_simulated_at_the_scenarios_slo(command: Command, tmp_path: Path) -> None:
+    scenario = (SCENARIOS / "smoke.toml").read_text() + '\n[slo]\nttft = "2s"\ntarget = "90%"\n'
+    (tmp_path / "s.toml").write_text(scenario)
+    cluster = SCENARIOS / "clusters" / "t4-14b.toml"
+    answer = command("break-even", "--capacity", cluster, "--hosting", L40S, "--scenario", tmp_path / "s.toml", "--json", "-q")
+    assert answer.code == 0, answer.err
+    assert "for certain (95 %)" in json.loads(answer.out)["capacity_source"]
+    assert "give --scenario FILE too" in command("break-even", "--capacity", cluster, "--hosting", L40S).err
+    assert "give --hosting FILE too" in command("break-even", "--capacity", cluster).err
+
+
 def test_equal_seeds_give_equal_bytes_and_another_seed_other_draws(command: Command) -> None:
     one, two, other = (command("break-even", "--capacity", L40S, "--json", "-q", "--seed", seed).out for seed in ("1", "1", "2"))
     assert one == two

@@ -77,3 +77,21 @@ def test_what_cannot_be_compared_is_one_clear_error(runs: Path, command: Command
         assert said in answer.err
         assert str(path) in answer.err
     assert "did you mean" in command("compare", runs / "base", runs / "base", "--metric", "tfft.p99").err
+
+
+def test_folders_of_several_scenarios_are_compared_one_by_one(runs: Path, command: Command) -> None:
+    other = runs / "other.toml"
+    other.write_text((SCENARIOS / "smoke.toml").read_text().replace('name = "smoke"', 'name = "other"'))
+    for side in ("base", "candidate"):
+        target = f"sim:{CLUSTER if side == 'base' else runs / 'slow.toml'}"
+        assert command("run", other, "--target", target, "--no-report", "-q", "--out", runs / side / "z").code == 0
+    answer = command("compare", runs / "base", runs / "candidate", "--json", "-q", "--metric", "tpot.p50")
+    found = json.loads(answer.out)["comparisons"]
+    assert [(one["scenario"], one["design"]) for one in found] == [("smoke", "pairs"), ("other", "one pair")]
+    (runs / "alone").mkdir()
+    shutil.copytree(runs / "base" / "1", runs / "alone" / "1")
+    assert json.loads(command("compare", runs / "alone", runs / "candidate", "--json", "-q").out)["comparisons"][0]["scenario"] == "smoke"
+
+
+def test_simulated_pairs_that_share_their_noise_say_so(runs: Path, command: Command) -> None:
+    assert "both sides with the same noise" in command("compare", runs / "base", runs / "candidate").out

@@ -210,3 +210,25 @@ def test_an_interrupt_keeps_whole_pairs(planted: Path) -> None:
     assert process.returncode == 130
     assert b"interrupted: whole pairs are kept" in err
     assert (planted / "out" / "base" / "1" / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_two_endpoints_over_http_are_gated_in_turn(tmp_path: Path, command: Command) -> None:
+    """Real sockets: the bundled server with a step of 20 ms, and with one of 30."""
+    from loadlab.simulator.files import load_cluster
+    from tests.server.running import running
+
+    file = scenario(tmp_path, requests=40, rate=20)
+    base = kv_cluster(tmp_path, 60000)
+    slower = tmp_path / "slower.toml"
+    slower.write_text(base.read_text().replace("step_s = 0.02", "step_s = 0.03"))
+    with running(load_cluster(base)) as one, running(load_cluster(slower)) as other:
+        targets = ("--target", f"http://127.0.0.1:{other.port}", "--baseline-target", f"http://127.0.0.1:{one.port}", "--model", "llm-14b")
+        arguments = ("--pairs", "3", "--margin", "tpot.p50=10%", "--out", tmp_path / "out", "--json", "-q")
+        answer = command("gate", "--scenario", file, *targets, *arguments)
+    document = json.loads(answer.out)
+    assert (answer.code, document["verdict"]) in ((99, "regressed"), (98, "invalid")), "invalid: this machine was too busy to send in time"
+    assert document["comparison"]["design"] == "pairs"
+    (tpot,) = (check for check in document["checks"] if check["metric"] == "tpot.p50")
+    assert tpot["effect"]["low"] > 0.1
+    assert load_manifest(tmp_path / "out" / "base" / "1").engine == "locust"

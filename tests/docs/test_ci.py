@@ -11,6 +11,8 @@ from xml.etree.ElementTree import parse
 
 import pytest
 
+from loadlab.campaign.imports.locust_log import read_locust
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "docs" / "ci").glob("*.yml"))
 _COMMAND = re.compile(r"^\s*(?:- )?(loadlab .*)$", re.MULTILINE)
@@ -52,3 +54,21 @@ def test_both_files_set_the_same_variables_and_name_files_that_ship() -> None:
     assert found[0] == found[1]
     for name in ("SCENARIO", "CANDIDATE", "BASE"):
         assert (ROOT / found[0][name].removeprefix("sim:")).exists()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_it_is_sound_yaml(file: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert yaml.safe_load(file.read_text())
+
+
+def test_the_listener_for_locust_writes_what_import_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snippet of docs/gate.md with a stand-in for locust's events, which hand it what the real ones do."""
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "gate.md").read_text(), re.MULTILINE | re.DOTALL)
+    stand_in = "class events:\n    class request:\n        add_listener = staticmethod(lambda f: f)\n"
+    calls = "\nkeep(start_time=1768385700.0, name='/chat', response_time=250.0, exception=None, response_length=3)\nlog = None\n"
+    (tmp_path / "locust.py").write_text(stand_in)
+    (tmp_path / "run.py").write_text(snippet + calls)
+    subprocess.run([sys.executable, "run.py"], cwd=tmp_path, check=True, timeout=60)
+    (run,) = read_locust(tmp_path / "requests.csv")
+    assert [(row.traffic_class, row.finished_s) for row in run.records] == [("/chat", 0.25)]

@@ -233,3 +233,17 @@ def test_an_api_key_is_sent_and_found_nowhere_else(tmp_path: Path) -> None:
     assert any("bad Bearer [API key]" in text for text in everything)
     assert KEY.encode() not in seen
     assert not [text for text in everything if KEY in text]
+
+
+@pytest.mark.slow
+def test_a_target_that_goes_away_for_good_stops_the_run(tmp_path: Path) -> None:
+    with FaultServer({"m": ok}) as server:
+        run = Run(tmp_path, server.url, requests=1200)
+        run.wait_for_rows(30)
+    code, _, err = run.end()
+    counts = run.ledger()
+    assert code == 96
+    assert "nobody listens any more" in err
+    assert counts["ok"] >= 30
+    assert counts["connection_error"] >= 100
+    assert counts["not_sent"] > 200

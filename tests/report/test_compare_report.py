@@ -11,9 +11,9 @@ from rich.console import Console
 
 from loadlab.analysis.compare import Comparison, compare_runs
 from loadlab.errors import InputError
-from loadlab.report.compare_files import ComparedPage, headline, save_compare_report
-from loadlab.report.compare_terminal import print_comparison
-from loadlab.report.comparison import bounds_text, change_text, comparison_block, document
+from loadlab.report.compare_files import headline, save_compare_report
+from loadlab.report.compare_terminal import print_comparisons
+from loadlab.report.comparison import ComparedPage, bounds_text, change_text, comparison_block, document
 from loadlab.report.figures_compare import draw_comparison
 from loadlab.slo import parse_metric
 from tests.analysis.examples import run_of, sides
@@ -29,7 +29,7 @@ def comparison(differences: list[float] = FIVE) -> Comparison:
 
 def shown(one: Comparison, width: int, name: str = "smoke") -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    print_comparison(name, one, ("a warning",), console)
+    print_comparisons([ComparedPage(name=name, comparison=one, warnings=("a warning",))], console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -52,8 +52,9 @@ def test_a_hostile_name_is_shown_and_not_obeyed(tmp_path: Path) -> None:
 
 def test_the_folder_holds_the_json_the_page_and_the_figures(tmp_path: Path) -> None:
     one = comparison()
-    found = document({"smoke": comparison_block(one)}, [])
-    path = save_compare_report(tmp_path / "out", found, [ComparedPage(name="smoke", comparison=one, warnings=())], "loadlab compare a b")
+    pages = [ComparedPage(name="smoke", comparison=one)]
+    found = document(pages)
+    path = save_compare_report(tmp_path / "out", found, pages, "loadlab compare a b")
     assert json.loads((tmp_path / "out" / "compare.json").read_text()) == found
     assert (tmp_path / "out" / "figures" / "compare-1.png").read_bytes().startswith(b"\x89PNG")
     assert "Of 2 metrics, 1 worse: ttft.p50." in path.read_text()

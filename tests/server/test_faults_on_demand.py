@@ -6,6 +6,7 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,20 @@ from loadlab.record.request import Cause
 from loadlab.wire.answer import AnswerReader, Ending
 from tests.server.running import ADMIN_TOKEN, Running, plain_cluster, running
 from tests.server.test_connection import post
+from tests.server.test_parity import loadlab
 
+TWELVE = """
+schema = "loadlab/scenario/1"
+name = "twelve"
+[load]
+kind = "open_loop"
+requests = 12
+arrivals = { kind = "constant", rate_per_s = 20 }
+[classes.chat]
+model = "m"
+prompt_tokens = { kind = "constant", value = 20 }
+output_tokens = { kind = "constant", value = 8 }
+"""
 KEY = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 STREAM = (
     b'{"messages":[{"role":"user","content":"hi"}],"max_tokens":8,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}'
@@ -79,6 +93,20 @@ def inject(server: Running, **fault: object) -> None:
 def test_as_many_requests_as_asked_are_struck(server: Running, fault: dict[str, object], cause: Cause) -> None:
     inject(server, requests=2, **fault)
     assert Counter(outcome(server) for _ in range(5)) == {cause: 2, None: 3}
+
+
+def test_our_own_load_generator_counts_them_exactly(server: Running, tmp_path: Path) -> None:
+    """Twelve requests, nine of them struck; no preflight, which would take the first blow."""
+    blows = {"cut": 2, "refuse": 3, "stall": 1, "malformed": 1, "end_early": 2}
+    for kind, count in blows.items():
+        inject(server, kind=kind, requests=count)
+    scenario = tmp_path / "twelve.toml"
+    scenario.write_text(TWELVE)
+    flags = ["--model", "m", "--idle-timeout", "1s", "--no-preflight", "--yes", "--no-report", "-q", "--out", str(tmp_path / "run")]
+    loadlab("run", scenario, "--target", server.url, *flags)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "requests.jsonl").read_text().splitlines()]
+    expected = {"reset_mid_stream": 2, "rate_limited": 3, "stall": 1, "protocol": 1, "cut_short": 2, None: 3}
+    assert Counter(row["cause"] for row in rows) == expected
 
 
 def test_a_fault_of_one_model_leaves_others_alone(server: Running) -> None:

@@ -51,7 +51,10 @@ def test_every_request_has_a_row_and_a_record(tmp_path: Path) -> None:
     assert first.itl_p50_s == pytest.approx(0.01)
     assert (second.cause, second.http_status) == (Cause.CLIENT_ERROR, 404)
     assert (third.prompt_tokens, third.output_tokens) == (2, 6)
-    assert summarise_run(run)["totals"]["ok"] == 2
+    summary = summarise_run(run)
+    assert (summary["totals"]["ok"], summary.get("validity")) == (2, None)
+    assert run.manifest.client is not None
+    assert run.manifest.client["write_lateness_p99_s"] > 0
     assert list(run.timeline())
     lake = records(tmp_path / "log")
     assert [record["seq"] for record in lake] == [0, 1, 2]

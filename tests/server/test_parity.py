@@ -65,12 +65,12 @@ def loadlab(*arguments: str | Path) -> None:
 
 
 @contextmanager
-def served(cluster: Path) -> Iterator[str]:
+def served(cluster: Path, *options: str) -> Iterator[str]:
     """The address of `loadlab serve` as a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "loadlab.cli.app", "serve", str(cluster), "--port", str(port), "--quiet"]
+    command = [sys.executable, "-m", "loadlab.cli.app", "serve", str(cluster), "--port", str(port), "--quiet", *options]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         try:
             url, end_s = f"http://127.0.0.1:{port}", time.monotonic() + 20

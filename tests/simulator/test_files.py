@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -93,10 +94,12 @@ def test_every_shipped_cluster_loads_under_its_own_name(path: Path) -> None:
     assert SimulatedCluster(load_cluster(path), str(path)).spec.name == path.stem
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in SHIPPED if p.stem.startswith("t4-") and not p.stem.endswith("-naive")], ids=lambda path: path.stem
-)
-def test_every_tuned_t4_cluster_has_a_naive_twin_on_the_same_hardware(path: Path) -> None:
+CAMPAIGN = tomllib.loads((SHIPPED[0].parents[1] / "t4-study" / "campaign.toml").read_text())
+STUDIED = [SHIPPED[0].with_name(Path(profile["cluster"]).name) for profile in CAMPAIGN["profiles"].values()]
+
+
+@pytest.mark.parametrize("path", STUDIED, ids=lambda path: path.stem)
+def test_every_cluster_of_the_study_has_a_naive_twin_on_the_same_hardware(path: Path) -> None:
     tuned, naive = load_cluster(path), load_cluster(path.with_name(f"{path.stem}-naive.toml"))
     assert [p.hardware for p in tuned.pools.values()] == [p.hardware for p in naive.pools.values()]
     for pool in naive.pools.values():

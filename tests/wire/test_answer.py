@@ -325,7 +325,7 @@ def test_an_endless_error_body_is_kept_in_part() -> None:
         (Ending.STALL, Cause.STALL),
         (Ending.BAD_HTTP, Cause.PROTOCOL),
         (Ending.OUT_OF_SOCKETS, Cause.OUT_OF_SOCKETS),
-        (Ending.STOPPED, Cause.STOPPED),
+        (Ending.STOPPED, Cause.GIVEN_UP),
         (Ending.IN_FLIGHT_LIMIT, Cause.IN_FLIGHT_LIMIT),
     ],
 )
@@ -357,6 +357,29 @@ def test_gap_quantiles_are_gaps_that_occurred_in_order(stamps: list[float]) -> N
 def test_no_body_of_any_bytes_makes_the_reader_fail(body: bytes, headers: list[tuple[str, str]], status: int, how: Ending) -> None:
     found = answer(body, status=status, headers=headers, how=how)
     assert found.outcome is not Outcome.OK
+
+
+KEYS = (
+    "choices", "delta", "message", "content", "text", "reasoning", "tool_calls", "function", "arguments", "name", "refusal",
+    "index", "finish_reason", "usage", "completion_tokens", "prompt_tokens_details", "cached_tokens",
+    "error", "errors", "detail", "code", "type", "data",
+)  # fmt: skip
+leaves = st.none() | st.booleans() | st.integers(-5, 600) | st.floats(allow_nan=False) | st.text(max_size=5)
+keys = st.sampled_from(KEYS)
+values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4), max_leaves=20)
+
+
+@given(st.lists(values, max_size=4), st.sampled_from(list(Ending)))
+def test_no_json_under_the_names_of_the_protocol_makes_the_reader_fail(chunks: list[Any], how: Ending) -> None:
+    streamed = answer(*[b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks], how=how)
+    whole = answer(*[json.dumps(chunk).encode() for chunk in chunks[:1]], headers=JSON, how=how)
+    refused = answer(*[json.dumps(chunk).encode() for chunk in chunks[:1]], headers=JSON, status=500, how=how)
+    for found in (streamed, whole, refused):
+        assert (found.cause is None) == (found.outcome is Outcome.OK)
+        assert found.output_tokens is None or found.output_tokens >= 0
+        assert found.error is None or (len(found.error) <= 300 and found.error.isprintable())
+        found.text.encode()
+    assert refused.outcome is not Outcome.OK
 
 
 # -- recorded answers ----------------------------------------------------------------------------------------------------------------

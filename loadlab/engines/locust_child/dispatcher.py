@@ -74,6 +74,7 @@ class Dispatcher:
     def stop_now(self) -> None:
         """Gives up what is in flight, too."""
         self.drain()
+        breathe()  # whoever was launched just now has to begin first: a greenlet that is killed before leaves no row
         for _, greenlet in list(self._flights.values()):
             greenlet.kill(GivenUp(Ending.STOPPED), block=False)
 

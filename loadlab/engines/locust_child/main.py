@@ -30,7 +30,7 @@ from loadlab.engines.locust_child.requests import RequestMaker
 from loadlab.engines.messages import DONE, DRAIN, GO, NOW, READY, REFUSED, STARTED, Job
 from loadlab.scenario.plan_bytes import load_plan
 
-HEAD_START_S = 0.1  # from the word to second 0: time to make the first requests
+HEAD_START_S = 0.5  # from the word to second 0: time for locust to start, and to make the first requests
 _PR_SET_PDEATHSIG = 1
 _RARELY = (100_000, 50, 100)  # allocations before a collection: nothing here makes cycles that matter
 

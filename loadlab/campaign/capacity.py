@@ -1,0 +1,214 @@
+"""Capacity of a target at an SLO: by a search, at stated rates, or from runs that exist. Probes are journalled, so that it resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from loadlab.campaign.probing import Probing, level_of_table, run_probe
+from loadlab.campaign.target import conditions_of, target_name
+from loadlab.errors import InputError
+from loadlab.planning.capacity_curve import fit_capacity
+from loadlab.planning.levels import Level
+from loadlab.planning.search import Answer, Ask, Finding, Probe, SearchResult, judge, not_monotone, search
+from loadlab.record.atomic_file import cannot_write
+from loadlab.record.run_dir import RunDir
+from loadlab.report.summary import load_table
+from loadlab.scenario.build import build_plan
+from loadlab.scenario.rates import mean_rate_per_s, with_rate
+from loadlab.schema import as_table, shown_path
+from loadlab.slo import Slos
+
+JOURNAL = "probes.jsonl"
+SCHEMA = "loadlab/probes/1"
+LEVEL_REQUESTS = 2000
+Say = Callable[[str, int, int], None]  # (what, requests done, requests of this probe at most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Rates that a search keeps to, arrivals a second, and where it begins; None: at the scenario's own."""
+
+    first_per_s: float | None = None
+    lowest_per_s: float = 0.0
+    highest_per_s: float = float("inf")
+
+
+def budget_of(slos: Slos) -> float:
+    """The error budget: 1 - target."""
+    return round(1 - slos.target_of(None), 12)
+
+
+def find_capacity(probing: Probing, bounds: Bounds, out: Path | None, say: Say, *, resume: bool = False) -> SearchResult:
+    """Searches on a target. With `out` each probe is journalled there; `resume` goes on from what the journal holds.
+
+    Raises InputError if the journal is of another study. On KeyboardInterrupt the journal has every probe that ended.
+    """
+    first = bounds.first_per_s or mean_rate_per_s(probing.scenario)
+    steps = search(first, budget_of(probing.slos), lowest_per_s=bounds.lowest_per_s, highest_per_s=bounds.highest_per_s)
+    journal = _Journal(out, _header(probing, first, bounds), resume=resume)
+    ask = next(steps)
+    number = 0
+    while True:
+        level = journal.known(number, ask)
+        if level is None:
+            level = run_probe(probing, ask, number, _shown(say, ask, number))
+            journal.add(level)
+        number += 1
+        try:
+            ask = steps.send(level)
+        except StopIteration as end:
+            result: SearchResult = end.value
+            return result
+
+
+def _shown(say: Say, ask: Ask, number: int) -> Callable[[int, int], None]:
+    return lambda done, most: say(f"probe {number + 1}: {ask.rate_per_s:.4g}/s", done, most)
+
+
+def measure_levels(
+    probing: Probing, rates: Sequence[float], requests: int, out: Path | None, say: Say, *, resume: bool = False
+) -> SearchResult:
+    """The curve through stated rates, `requests` at each, judged once at the end."""
+    budget = budget_of(probing.slos)
+    journal = _Journal(out, _header(probing, list(rates), requests), resume=resume)
+    levels = []
+    for number, rate in enumerate(rates):
+        ask = Ask(rate_per_s=rate, looks=(requests,), judge=lambda _: None)
+        level = journal.known(number, ask)
+        if level is None:
+            level = run_probe(probing, ask, number, _shown(say, ask, number))
+            journal.add(level)
+        levels.append(level)
+    return from_levels(levels, budget)
+
+
+def from_levels(levels: Sequence[Level], budget: float) -> SearchResult:
+    """The curve through levels that exist. Its certified rate is the highest whose bad share is proven to be within the budget."""
+    curve = fit_capacity(levels, budget)
+    proven = [level for level in curve.levels if not level.is_overloaded and level.upper_bound(0.95) <= budget]
+    certificate = proven[-1] if proven else None
+    odd = not_monotone(levels, budget)
+    if odd is not None:
+        answer, certificate = Answer.NOT_MONOTONE, None
+    elif curve.rate_per_s is not None:
+        answer = Answer.CERTIFIED if certificate else Answer.NOT_CERTIFIED
+    elif all(level.bad == level.n for level in levels):
+        answer = Answer.TARGET_FAILED
+    else:
+        answer = Answer.ALWAYS if (curve.fitted <= budget).all() else Answer.NEVER
+    probes = tuple(Probe(level=level, finding=judge(level, budget) or Finding.UNDECIDED) for level in curve.levels)
+    return SearchResult(
+        answer=answer,
+        budget=budget,
+        certified_per_s=None if certificate is None else certificate.rate_per_s,
+        certificate=certificate,
+        curve=curve,
+        probes=probes,
+        note=_note(odd) or curve.note or ("" if certificate else "no level is proven to hold: more requests a level would"),
+    )
+
+
+def _note(odd: tuple[float, float] | None) -> str:
+    return (
+        "" if odd is None else f"{odd[0]:.4g}/s fails and {odd[1]:.4g}/s holds, beyond chance: attainment does not fall with the rate here"
+    )
+
+
+def levels_of_runs(paths: Sequence[Path], slos: Slos) -> list[Level]:
+    """One level for each run directory: its rate is that of its arrivals. Raises InputError if a run has none."""
+    return [_level_of_run(RunDir.open(path), slos) for path in paths]
+
+
+def _level_of_run(run: RunDir, slos: Slos) -> Level:
+    table = load_table(run).in_due_order()
+    due = table.scheduled_s[table.scheduled_s == table.scheduled_s]
+    if len(due) < 2 or due[-1] <= due[0]:
+        raise InputError("has fewer than two arrivals at different times, so it has no rate", source=shown_path(run.path))
+    rate = (len(due) - 1) / float(due[-1] - due[0])
+    return replace(level_of_table(table, slos, rate), digest=run.manifest.plan_digest, run=run.path.name)
+
+
+def tokens_per_arrival(probing: Probing) -> float:
+    """Planned tokens, prompt and answer, that an arrival brings on average, over 1,000 of them or so."""
+    plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 1000), probing.seed)
+    arrivals = int((plan.arrival_s == plan.arrival_s).sum())
+    return float(plan.prompt_tokens.sum() + plan.output_tokens.sum()) / arrivals
+
+
+def rate_note(probing: Probing) -> str:
+    """What a rate counts where arrivals are not requests: sessions and the like; empty where they are."""
+    plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 1000), probing.seed)
+    arrivals = int((plan.arrival_s == plan.arrival_s).sum())
+    return "" if arrivals == len(plan) else f"rates count arrivals; here each brings {len(plan) / arrivals:.2f} requests on average"
+
+
+def _header(probing: Probing, *more: Any) -> dict[str, Any]:
+    """What makes two studies the same."""
+    plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 100), probing.seed)
+    return {
+        "schema": SCHEMA,
+        "scenario": as_table(probing.scenario),
+        "slo": {"default": asdict(probing.slos.default), "by_class": {name: asdict(slo) for name, slo in probing.slos.by_class.items()}},
+        "target": target_name(probing.target),
+        "conditions": [dict(table) for table in conditions_of(probing.target, plan, probing.seed)],
+        "seed": probing.seed,
+        "search": [asdict(item) if isinstance(item, Bounds) else item for item in more],
+    }
+
+
+class _Journal:
+    """probes.jsonl: a header, then a line for each probe that ended. Without a folder it forgets."""
+
+    def __init__(self, out: Path | None, header: dict[str, Any], *, resume: bool) -> None:
+        self._path = None if out is None else out / JOURNAL
+        self._levels: list[Level] = []
+        if self._path is None:
+            return
+        line = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY)
+        try:
+            if resume:
+                self._read(self._path, line)
+                return
+            if self._path.exists():
+                raise InputError("exists: pass --resume to go on with the study in it, or another --out", source=shown_path(self._path))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_bytes(line + b"\n")
+        except OSError as error:
+            raise cannot_write(self._path, error) from None
+
+    def _read(self, path: Path, header: bytes) -> None:
+        if not path.exists():
+            raise InputError("does not exist, so there is nothing to resume; use --out to begin", source=shown_path(path))
+        lines = path.read_bytes().split(b"\n")
+        if lines[0] != header:
+            raise InputError(
+                "line 1: was begun with another scenario, target, SLO, seed or search; give those, or another --out",
+                source=shown_path(path),
+            )
+        whole = lines[1:-1]  # what follows the last newline was cut short by a kill
+        for number, line in enumerate(whole, start=2):
+            try:
+                self._levels.append(Level(**orjson.loads(line)))
+            except (orjson.JSONDecodeError, TypeError) as error:
+                raise InputError(f"line {number}: is no probe ({str(error)[:80]})", source=shown_path(path)) from None
+        path.write_bytes(b"\n".join([header, *whole]) + b"\n")
+
+    def known(self, number: int, ask: Ask) -> Level | None:
+        """The level of probe `number`, if it was made already."""
+        if number >= len(self._levels):
+            return None
+        level = self._levels[number]
+        assert level.rate_per_s == ask.rate_per_s, "a search asks the same of the same answers"
+        return level
+
+    def add(self, level: Level) -> None:
+        """Writes the probe down."""
+        self._levels.append(level)
+        if self._path is not None:
+            with self._path.open("ab") as file:
+                file.write(orjson.dumps(asdict(level)) + b"\n")

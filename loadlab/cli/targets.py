@@ -1,0 +1,36 @@
+"""--target and its flags: a simulated cluster, or an endpoint over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loadlab.cli import http_flags
+from loadlab.cli.http_flags import HttpFlags
+from loadlab.errors import InputError
+
+if TYPE_CHECKING:
+    from loadlab.campaign.target import Target
+    from loadlab.cli.screen import Screen
+
+
+def parse_target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign: bool = False) -> Target | None:
+    """What --target and its flags mean; None for a campaign without one, which names its clusters itself."""
+    if http_flags.is_http(target):
+        assert target is not None
+        return http_flags.build_endpoint(target, http, screen)
+    http.refuse("belongs to a target over HTTP, such as --target http://127.0.0.1:8000")
+    if is_campaign:
+        if target is not None:
+            raise InputError("must be an http:// URL for a campaign, which names its clusters itself", key="--target")
+        return None
+    from loadlab.scenario.library import find_cluster
+
+    kind, _, path = (target or "").partition(":")
+    if target is None:
+        raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
+    if kind != "sim" or not path:
+        raise InputError(
+            f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT", key="--target"
+        )
+    return find_cluster(Path(path))

@@ -1,0 +1,281 @@
+"""Looks for the highest rate that holds an SLO: brackets it, narrows it by sequential tests, and ends with a certificate.
+
+Sans I/O: `search` asks for runs, and is told what each showed. Who runs them, on which clock, is no business of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import partial
+from itertools import takewhile
+from typing import TypeAlias
+
+import numpy as np
+
+from loadlab.planning.capacity_curve import CapacityCurve, fit_capacity, rate_at
+from loadlab.planning.levels import SPRT_BOUND, Level, pooled
+
+BRACKET_STEP = 1.6
+MAX_BRACKETING = 14  # 1.6^14 is 720 either way
+NARROW_TO = 1.27  # the bracket's ends, as a ratio, before the certificate is tried: nearer ones cost more than they tell
+LOOKS = (500, 1000, 2000)  # requests after which a probe may end ..
+LEAST_TO_HOLD = 1000  # .. by holding: a target that starts empty looks better than it is for its first few hundred
+CERTIFICATE_LOOKS = (10_000, 20_000)
+CERTIFICATE_CONFIDENCE = 0.95
+LOOK_CONFIDENCE = (0.97, 0.98)  # at each look; together they err in 5 % at most
+MAX_CERTIFICATES = 6
+HOPE = 0.7  # a certificate goes on where it would come to hold if the rest of its requests were bad 0.7 times as often
+_STEP_DOWN = (0.02, 0.15)  # after a certificate that failed: at least, at most
+
+
+class Finding(Enum):
+    """What one probe says."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    UNDECIDED = "undecided"
+
+
+class Answer(Enum):
+    """How a search ended."""
+
+    CERTIFIED = "certified"
+    NOT_CERTIFIED = "not certified"  # a point, but no rate near it could be proven to hold with the requests there are
+    ALWAYS = "always holds"  # at every rate that was tried
+    NEVER = "never holds"  # at no rate that was tried
+    NOT_MONOTONE = "not monotone"  # a higher rate held where a lower one failed
+    TARGET_FAILED = "target failed"  # nothing succeeds, or nobody answers any more
+
+
+Judge: TypeAlias = Callable[[Level], Finding | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Run this rate for looks[-1] requests; at each look give `judge` the level so far, and stop where it answers."""
+
+    rate_per_s: float
+    looks: tuple[int, ...]
+    judge: Judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One run of a search, and what it was taken for."""
+
+    level: Level
+    finding: Finding
+    is_certificate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The answer. `certified_per_s` holds at 95 % confidence; `curve` has the point and the 90 % interval from all probes."""
+
+    answer: Answer
+    budget: float
+    certified_per_s: float | None
+    certificate: Level | None
+    curve: CapacityCurve | None
+    probes: tuple[Probe, ...]
+    note: str
+
+    @property
+    def requests(self) -> int:
+        """Requests that it took."""
+        return sum(probe.level.n for probe in self.probes)
+
+
+def not_monotone(levels: Sequence[Level], budget: float) -> tuple[float, float] | None:
+    """(lower rate that fails, higher rate that holds), both at 99 % confidence and stable; None where no such pair was seen."""
+    stable = [level for level in levels if not level.is_overloaded]
+    fails = [level.rate_per_s for level in stable if level.lower_bound(0.99) > budget]
+    holds = [level.rate_per_s for level in stable if level.upper_bound(0.99) <= budget]
+    return (min(fails), max(holds)) if fails and holds and min(fails) < max(holds) else None
+
+
+def not_monotone_text(pair: tuple[float, float]) -> str:
+    """What `not_monotone` found, in words."""
+    return f"{pair[0]:.4g}/s fails and {pair[1]:.4g}/s holds, beyond chance: attainment does not fall with the rate here"
+
+
+Search: TypeAlias = Generator[Ask, Level, SearchResult]
+
+
+@dataclass(slots=True)
+class _Log:
+    """The probes so far."""
+
+    budget: float
+    probes: list[Probe] = field(default_factory=list)
+
+    def rates(self, finding: Finding) -> list[float]:
+        return [probe.level.rate_per_s for probe in self.probes if probe.finding is finding]
+
+    def result(self, answer: Answer, note: str, certificate: Level | None = None) -> SearchResult:
+        levels = [probe.level for probe in self.probes]
+        odd = not_monotone(levels, self.budget)
+        if odd is not None:
+            answer, certificate = Answer.NOT_MONOTONE, None
+            note = not_monotone_text(odd)
+        return SearchResult(
+            answer=answer,
+            budget=self.budget,
+            certified_per_s=None if certificate is None else certificate.rate_per_s,
+            certificate=certificate,
+            curve=fit_capacity(levels, self.budget) if levels else None,
+            probes=tuple(self.probes),
+            note=note,
+        )
+
+
+def search(first_per_s: float, budget: float, *, lowest_per_s: float = 0.0, highest_per_s: float = math.inf) -> Search:
+    """A search that begins at `first_per_s` for the highest rate at which at most `budget` of the requests are bad.
+
+    `budget`: 1 - the SLO's target, in (0, 1). Yields `Ask`, is sent the `Level` that the run showed, returns a `SearchResult`.
+    Bounds keep it to rates that can be offered.
+    """
+    if not (0 < budget < 1 and 0 < first_per_s < math.inf):
+        raise ValueError(f"first_per_s = {first_per_s}, budget = {budget}: rates are above 0, budgets inside (0, 1)")
+    log = _Log(budget)
+    bracket = yield from _bracket(first_per_s, lowest_per_s, highest_per_s, log)
+    if isinstance(bracket, SearchResult):
+        return bracket
+    low, high = yield from _narrow(*bracket, log)
+    return (yield from _certify(low, high, log))
+
+
+def _probe(rate_per_s: float, log: _Log) -> Generator[Ask, Level, Finding]:
+    """A sequential test at one rate. Where it stays undecided, the nearer hypothesis counts."""
+    budget = log.budget
+    level = yield Ask(rate_per_s=rate_per_s, looks=LOOKS, judge=lambda level: judge(level, budget))
+    finding = judge(level, budget) or (Finding.HOLDS if level.log_likelihood_ratio(budget) <= 0 else Finding.FAILS)
+    log.probes.append(Probe(level=level, finding=finding))
+    return finding
+
+
+def judge(level: Level, budget: float) -> Finding | None:
+    """Wald's sequential test, or at once where the backlog grows; None: go on."""
+    if level.is_overloaded:
+        return Finding.FAILS
+    ratio = level.log_likelihood_ratio(budget)
+    if ratio >= SPRT_BOUND:
+        return Finding.FAILS
+    return Finding.HOLDS if ratio <= -SPRT_BOUND and level.n + level.warm_up >= LEAST_TO_HOLD else None
+
+
+def _bracket(first: float, lowest: float, highest: float, log: _Log) -> Generator[Ask, Level, tuple[float, float] | SearchResult]:
+    """The highest rate that holds and the lowest that fails, a factor of 1.6 apart at most."""
+    rate = min(max(first, lowest), highest)
+    for _ in range(MAX_BRACKETING):
+        finding = yield from _probe(rate, log)
+        if log.probes[-1].level.bad == log.probes[-1].level.n and rate <= lowest:
+            return log.result(Answer.TARGET_FAILED, f"at {rate:.4g}/s not one request was good")
+        holds, fails = log.rates(Finding.HOLDS), log.rates(Finding.FAILS)
+        if holds and fails:
+            return max(holds), min(fails)
+        following = rate * BRACKET_STEP if finding is Finding.HOLDS else rate / BRACKET_STEP
+        following = min(max(following, lowest), highest)
+        if following == rate:
+            break
+        rate = following
+    if log.rates(Finding.HOLDS):
+        highest_tried = max(log.rates(Finding.HOLDS))
+        return log.result(Answer.ALWAYS, f"not bracketed: every rate up to {highest_tried:.4g}/s holds; raise the highest rate")
+    lowest_tried = min(log.rates(Finding.FAILS))
+    if all(probe.level.bad == probe.level.n for probe in log.probes):
+        return log.result(Answer.TARGET_FAILED, f"not one request was good, at any rate down to {lowest_tried:.4g}/s")
+    return log.result(
+        Answer.NEVER, f"not bracketed: no rate down to {lowest_tried:.4g}/s holds; the SLO asks for more than an idle target gives"
+    )
+
+
+def _narrow(low: float, high: float, log: _Log) -> Generator[Ask, Level, tuple[float, float]]:
+    """Bisects, in ratios, until the ends are near."""
+    while low < high and high / low > NARROW_TO:
+        middle = math.sqrt(low * high)
+        finding = yield from _probe(middle, log)
+        low, high = (middle, high) if finding is Finding.HOLDS else (low, middle)
+    return low, high
+
+
+def _certify(low: float, high: float, log: _Log) -> Search:
+    """Tries rates from the point downwards until one is proven: the upper bound of its bad share, on n / tau, is within the budget."""
+    budget = log.budget
+    for _ in range(MAX_CERTIFICATES):
+        rate = _candidate(low, high, log)
+        higher = _stable_above(rate, log)
+        least_tau = max((p.level.tau for p in log.probes if p.level.rate_per_s <= rate and not p.level.is_overloaded), default=1.0)
+        verdict = partial(judge_certificate, budget=budget, higher=higher, least_tau=least_tau)
+        level = yield Ask(rate_per_s=rate, looks=CERTIFICATE_LOOKS, judge=verdict)
+        finding = verdict(level) or Finding.UNDECIDED
+        log.probes.append(Probe(level=level, finding=finding, is_certificate=True))
+        if finding is Finding.HOLDS:
+            return log.result(Answer.CERTIFIED, _why_lower(log, rate), level)
+    tried = [probe.level.rate_per_s for probe in log.probes if probe.is_certificate]
+    span = f"{len(tried)} rates from {max(tried):.4g} down to {min(tried):.4g}/s"
+    return log.result(Answer.NOT_CERTIFIED, f"inconclusive: {span}, none proven with {CERTIFICATE_LOOKS[-1]:,} requests")
+
+
+def judge_certificate(level: Level, budget: float, higher: Sequence[Level] = (), least_tau: float = 1.0) -> Finding | None:
+    """HOLDS where the bound is within the budget, FAILS where it cannot come to be so with the requests there are; None: go on.
+
+    What ran at higher rates counts too: fewer are bad at this one, so that a bound on the share over all of them holds here.
+    `least_tau`: the dependence seen at lower rates; a run that saw no burst by chance shows less.
+    """
+    if level.is_overloaded:
+        return Finding.FAILS
+    level, *higher = (replace(one, tau=max(one.tau, least_tau)) for one in (level, *higher))
+    sent = level.n + level.warm_up
+    look = next((i for i, look in enumerate(CERTIFICATE_LOOKS) if sent <= look), len(CERTIFICATE_LOOKS) - 1)
+    if min(pooled([level, *higher[:k]]).upper_bound(LOOK_CONFIDENCE[look]) for k in range(len(higher) + 1)) <= budget:
+        return Finding.HOLDS
+    rest = CERTIFICATE_LOOKS[-1] - sent
+    hoped = replace(level, n=level.n + rest, bad=level.bad + round(HOPE * level.bad_share * rest))
+    return None if rest > 0 and hoped.upper_bound(LOOK_CONFIDENCE[-1]) <= budget else Finding.FAILS
+
+
+def _stable_above(rate: float, log: _Log) -> tuple[Level, ...]:
+    """Certificates that failed at higher rates, nearest first, as far as they were stable. What chose the rate is not counted again."""
+    above = sorted((p.level for p in log.probes if p.is_certificate and p.level.rate_per_s > rate), key=lambda level: level.rate_per_s)
+    return tuple(takewhile(lambda level: not level.is_overloaded, above))
+
+
+def _candidate(low: float, high: float, log: _Log) -> float:
+    """Where the fitted bad share is low enough for the bound to be reached in one run; below every rate that failed to be certified."""
+    levels = [probe.level for probe in log.probes]
+    curve = fit_capacity(levels, log.budget)
+    tau = _tau_near(curve.rate_per_s or low, levels)
+    wanted = provable_share(log.budget, CERTIFICATE_LOOKS[-1] / tau)
+    rate = rate_at(curve, wanted) or curve.rate_per_s or low
+    failed = [probe.level.rate_per_s for probe in log.probes if probe.is_certificate]
+    if failed:
+        least, most = _STEP_DOWN
+        return float(np.clip(rate, min(failed) * (1 - most), min(failed) * (1 - least)))
+    return float(np.clip(rate, low / 1.25, high))
+
+
+def _tau_near(rate: float, levels: Sequence[Level]) -> float:
+    """The tau of the stable level nearest to a rate."""
+    stable = [level for level in levels if not level.is_overloaded] or list(levels)
+    return min(stable, key=lambda level: abs(math.log(level.rate_per_s / rate))).tau
+
+
+def provable_share(budget: float, n_effective: float) -> float:
+    """The highest bad share whose upper bound on so many effective requests is within the budget; a twentieth of it at the least."""
+    for share in np.linspace(0.95, 0.05, 19) * budget:
+        level = Level(rate_per_s=1.0, n=max(1, round(n_effective)), bad=math.ceil(share * n_effective), tau=1.0)
+        if level.upper_bound(LOOK_CONFIDENCE[-1]) <= budget:
+            return float(share)
+    return 0.05 * budget
+
+
+def _why_lower(log: _Log, certified: float) -> str:
+    """Why the certified rate is not the point, in words."""
+    point = fit_capacity([probe.level for probe in log.probes], log.budget).rate_per_s
+    if point is None or point <= certified:
+        return ""
+    return f"{100 * (1 - certified / point):.0f} % below the point, {point:.4g}/s: so many requests can prove no more"

@@ -1,0 +1,26 @@
+"""Writes what a capacity study leaves: capacity.json and its figure, as SVG and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.report.break_even import dump_json
+
+CAPACITY_FILE = "capacity.json"
+
+
+def save_capacity_report(summary: Mapping[str, Any], out: Path) -> Path:
+    """Writes both into `out`, made if absent. Returns the figure's path. Raises InputError where it cannot write."""
+    from loadlab.report.figure_style import as_svg_file
+    from loadlab.report.figures_capacity import draw_capacity
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from None
+    save_bytes(out / CAPACITY_FILE, dump_json(dict(summary)))
+    save_bytes(out / "capacity.svg", as_svg_file(draw_capacity(summary)))
+    return out / "capacity.svg"

@@ -1,0 +1,117 @@
+"""The scenarios that loadlab ships, found by name: `insurer`, `support/insurer`, or `scenarios/smoke.toml` where no such file is."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadlab.errors import InputError
+from loadlab.scenario.files import CAMPAIGN_FILE
+from loadlab.schema import read_toml, shown, shown_path, sort_of
+
+_PACKAGE = Path(__file__).parents[1]
+_RUN = re.compile(r"^#\s+(loadlab run \S+.*)$", re.MULTILINE)
+_CLUSTER = re.compile(r"sim:(\S+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A scenario or campaign in a folder. `question` is what its header asks, `command` how that runs it; empty where it says nothing."""
+
+    name: str
+    path: Path  # the file, or a campaign's folder
+    is_campaign: bool
+    description: str
+    question: str
+    command: str
+
+    @property
+    def cluster(self) -> Path | None:
+        """The cluster that the header's command names, as a file; None where there is none."""
+        found = _CLUSTER.search(self.command)
+        return None if found is None else find_cluster(Path(found[1]))
+
+
+def shipped_folder() -> Path:
+    """Where the scenarios lie: inside an installed package, or beside it in a checkout."""
+    inside = _PACKAGE / "_scenarios"
+    return inside if inside.is_dir() else _PACKAGE.parent / "scenarios"
+
+
+def entries(folder: Path) -> list[Entry]:
+    """Every scenario and campaign below a folder, by name. Raises InputError on a file that is not TOML."""
+    found = []
+    for path in sorted(folder.rglob("*.toml")):
+        if path.name != CAMPAIGN_FILE and (path.parent / CAMPAIGN_FILE).is_file():
+            continue  # an experiment
+        table = read_toml(path)
+        sort = sort_of(table.get("schema"))
+        if sort not in ("a scenario", "a campaign"):
+            continue
+        whole = path.parent if path.name == CAMPAIGN_FILE else path
+        found.append(
+            _entry(whole, path, _name_in(whole, folder), is_campaign=sort == "a campaign", description=table.get("description", ""))
+        )
+    return found
+
+
+def entry_of(path: Path, *, is_campaign: bool) -> Entry:
+    """The entry of one scenario file, or of a campaign's file or folder."""
+    file = path / CAMPAIGN_FILE if path.is_dir() else path
+    return _entry(path, file, _name_in(path, shipped_folder()), is_campaign=is_campaign, description=read_toml(file).get("description", ""))
+
+
+def _name_in(path: Path, folder: Path) -> str:
+    inside = path.resolve().is_relative_to(folder.resolve()) and path.resolve() != folder.resolve()
+    return path.resolve().relative_to(folder.resolve()).with_suffix("").as_posix() if inside else path.stem
+
+
+def _entry(whole: Path, file: Path, name: str, *, is_campaign: bool, description: str) -> Entry:
+    head = file.read_text(encoding="utf-8").partition("schema")[0]
+    question = re.search(r"^# Question: (.*)$", head, re.MULTILINE)
+    command = _RUN.search(head)
+    return Entry(
+        name=name,
+        path=whole,
+        is_campaign=is_campaign,
+        description=description,
+        question="" if question is None else question[1],
+        command="" if command is None else command[1],
+    )
+
+
+def find_scenario(path: Path) -> Path:
+    """The file or folder that a person means: the path itself where there is something, else the shipped scenario of that name.
+
+    Raises InputError on a plain name that nothing has, with the nearest one. Other paths come back as they are: reading them will tell.
+    """
+    if path.exists():
+        return path
+    name = path.with_suffix("").as_posix() if path.suffix == ".toml" else path.as_posix()
+    name = name.removeprefix("scenarios/")
+    there = entries(shipped_folder()) if _is_plain(name) else []
+    meant = [entry for entry in there if entry.name == name] or [entry for entry in there if entry.name.rpartition("/")[2] == name]
+    if len(meant) == 1:
+        return meant[0].path
+    if meant:
+        several = ", ".join(entry.name for entry in meant)
+        raise InputError(f"= {shown(name)} is the name of several scenarios: {several}", key="SCENARIO")
+    if path.suffix == ".toml" or not _is_plain(name) or "/" in name:
+        return path
+    close = difflib.get_close_matches(name, [part for entry in there for part in {entry.name, entry.name.rpartition("/")[2]}], n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise InputError(f"does not exist, and no scenario has that name.{hint} `loadlab scenario list` shows all", source=shown_path(path))
+
+
+def find_cluster(path: Path) -> Path:
+    """The cluster file that a person means: the path itself where there is one, else the shipped cluster of that name."""
+    if path.exists() or not _is_plain(path.as_posix()):
+        return path
+    shipped = shipped_folder() / "clusters" / f"{path.name.removesuffix('.toml')}.toml"
+    return shipped if shipped.is_file() and path.parent.as_posix() in (".", "scenarios/clusters") else path
+
+
+def _is_plain(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9._/-]{1,200}", name) is not None and ".." not in name and not name.startswith("/")

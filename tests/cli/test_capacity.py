@@ -1,0 +1,99 @@
+"""`loadlab capacity` on the simulated backend: searched, measured, from runs, interrupted and resumed; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import SCENARIOS, Command
+
+SMOKE, CLUSTER = SCENARIOS / "smoke.toml", SCENARIOS / "clusters" / "t4-14b.toml"
+SLO = ["--slo", "ttft=2s", "--slo", "target=90%"]
+TARGET = ["--target", f"sim:{CLUSTER}"]
+
+
+@pytest.fixture
+def measured(command: Command, tmp_path: Path) -> Path:
+    out = tmp_path / "levels"
+    answer = command("capacity", SMOKE, *TARGET, *SLO, "--rates", "0.3,1,3,6/s", "--requests", "400", "--out", out, "-q")
+    assert answer.code == 0, answer.err
+    return out
+
+
+def test_levels_bracket_a_capacity_and_leave_json_and_a_figure(measured: Path) -> None:
+    found = json.loads((measured / "capacity.json").read_bytes())
+    assert found["schema"] == "loadlab/capacity/1"
+    assert [level["rate_per_s"] for level in found["levels"]] == [0.3, 1, 3, 6]
+    shares = [level["bad_share"] for level in found["levels"]]
+    assert shares[0] < 0.1 < shares[-1]
+    assert 0.3 < found["capacity_per_s"]["value"] < 6
+    assert all(level["digest"].startswith("sha256:") for level in found["levels"])
+    assert found["levels"][-1]["burn"] == pytest.approx(shares[-1] / 0.1)
+    assert (measured / "capacity.svg").read_text().startswith("<svg xmlns=")
+
+
+def test_a_search_certifies_and_says_what_it_rests_on(command: Command) -> None:
+    answer = command("capacity", SMOKE, *TARGET, *SLO, "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["answer"] == "certified"
+    assert found["certified_per_s"] <= found["capacity_per_s"]["value"] * 1.1
+    assert found["certificate"]["n"] <= found["requests"]
+    assert "holds" in answer.err
+    assert "for 90 % of planned requests" in answer.err
+
+
+def test_a_study_that_was_cut_short_ends_with_the_same_answer(command: Command, tmp_path: Path) -> None:
+    arguments = ["capacity", SMOKE, *TARGET, *SLO, "--json", "-q"]
+    whole = json.loads(command(*arguments, "--out", tmp_path / "a").out)
+    lines = (tmp_path / "a" / "probes.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "probes.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])  # killed while it wrote
+    resumed = json.loads(command(*arguments, "--resume", tmp_path / "b").out)
+    assert {**resumed, "command": None} == {**whole, "command": None}
+    assert (tmp_path / "b" / "probes.jsonl").read_bytes() == b"".join(lines)
+
+
+def test_runs_that_exist_are_levels(command: Command, tmp_path: Path) -> None:
+    flags = []
+    for name in ("random-low", "random-high"):
+        text = SMOKE.read_text().replace("requests = 50", "requests = 300")
+        assert "requests = 300" in text
+        (tmp_path / f"{name}.toml").write_text(text)
+        run = command("run", tmp_path / f"{name}.toml", *TARGET, "--seed", len(name), "--out", tmp_path / name, "-q", "--no-report")
+        assert run.code == 0, run.err
+        flags += ["--from", tmp_path / name]
+    answer = command("capacity", SMOKE, *SLO, *flags, "--json")
+    found = json.loads(answer.out)
+    assert answer.code == 0
+    assert sum(level["n"] for level in found["levels"]) > 500
+    assert found["answer"] == "always holds"
+    assert "measure higher rates" in found["note"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([SMOKE, *TARGET], "has no SLO: write [slo]"),
+        ([SMOKE, *SLO], "--target is missing"),
+        ([SMOKE, *TARGET, "--slo", "ttft=fast"], "--slo"),
+        ([SMOKE, *TARGET, *SLO, "--rates", "1,two/s"], "--rates"),
+        ([SMOKE, *TARGET, *SLO, "--rates", "0/s"], "must be above 0"),
+        ([SMOKE, *TARGET, *SLO, "--from", SMOKE], "leave --target and --rates out"),
+        ([SMOKE, *TARGET, *SLO, "--out", "a", "--resume", "b"], "cannot be given together"),
+        ([SMOKE, *TARGET, *SLO, "--resume", "nowhere"], "there is nothing to resume"),
+        ([SCENARIOS / "replay.toml", *TARGET, *SLO], "offers no rate"),
+    ],
+)
+def test_what_cannot_be_done_is_told(command: Command, arguments: list[str | Path], says: str) -> None:
+    answer = command("capacity", *arguments)
+    assert answer.code == 2, answer.out
+    assert says in answer.err
+
+
+def test_another_study_is_not_resumed(command: Command, measured: Path) -> None:
+    answer = command("capacity", SMOKE, *TARGET, "--slo", "ttft=3s", "--rates", "0.3,1,3,6/s", "--requests", "400", "--resume", measured)
+    assert answer.code == 2
+    assert "line 1: was begun with another scenario, target, SLO, seed or search" in answer.err

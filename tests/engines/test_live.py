@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loadlab.cli.live import live_line
+from loadlab.engines.live import LiveWindow
+from loadlab.record.request import Cause, Outcome, RequestRecord
+from loadlab.scenario.build import build_plan
+from tests.engines.null_target import equal_requests
+from tests.record.examples import failed, ok
+
+
+def window(requests: int = 100) -> LiveWindow:
+    """Of a plan with ten requests a second."""
+    return LiveWindow(build_plan(equal_requests(rate_per_s=10, requests=requests), 1))
+
+
+def tell(live: LiveWindow, at_s: float, records: list[RequestRecord], sent: int, in_flight: int = 0) -> None:
+    live.add(records, {"at_s": at_s, "sent": sent, "in_flight": in_flight})
+
+
+def test_rates_and_quantiles_are_of_the_last_ten_seconds() -> None:
+    live = window(400)
+    tell(live, 5.0, [ok(0, ttft_s=9.0)], sent=50)
+    for t in range(6, 31):
+        tell(live, float(t), [ok(t, ttft_s=0.5)], sent=10 * t, in_flight=7)
+    view = live.view(is_stopping=False)
+    assert (view.ended, view.ok, view.in_flight, view.sent) == (26, 26, 7, 300)
+    assert view.window_s == pytest.approx(10.0)
+    assert view.offered_per_s == pytest.approx(10.0)
+    assert view.achieved_per_s == pytest.approx(10.0)
+    assert (view.ttft_p50_s, view.ttft_p95_s) == (0.5, 0.5), "nine seconds were long ago"
+    assert view.tpot_p50_s == pytest.approx(0.1)
+    assert view.last_due_s == pytest.approx(39.9)
+
+
+def test_failures_count_and_have_no_latency() -> None:
+    live = window()
+    tell(live, 1.0, [failed(0, Cause.OOM_REPORTED, Outcome.OOM), failed(1, Cause.DEADLINE, Outcome.TIMEOUT)], sent=10)
+    view = live.view(is_stopping=True)
+    assert (view.ended, view.ok, view.oom, view.ttft_p50_s) == (2, 0, 1, None)
+    line = live_line("smoke", view)
+    for words in ("smoke: 2 of 100 ended", "OK 0.0 %", "1 OOM", "TTFT p50 - p95 -", "Ctrl-C again does not wait"):
+        assert words in line, words
+
+
+def test_nothing_told_yet_is_shown_without_a_crash() -> None:
+    view = window().view(is_stopping=False)
+    assert (view.achieved_per_s, view.offered_per_s) == (0.0, None)
+    assert "until the last is due" in live_line("x", view)
+    assert np.isfinite(view.at_s)
