@@ -16,7 +16,7 @@ from loadlab.errors import InputError
 from loadlab.scenario.limits import MAX_REQUESTS, MAX_SEGMENTS, MAX_SPAN_S
 from loadlab.scenario.plan import FloatArray, IntArray
 from loadlab.scenario.trace_formats.recognise import open_trace
-from loadlab.scenario.trace_formats.rows import MAX_LABELS, NS_PER_S, OpenedTrace, Row
+from loadlab.scenario.trace_formats.rows import MAX_LABELS, NS_PER_S, OTHER, OpenedTrace, Row, Tally
 from loadlab.scenario.trace_formats.rows import TraceFormat as TraceFormat
 from loadlab.schema import shown_path
 from loadlab.units import format_duration
@@ -104,6 +104,7 @@ class _Window:
         self.columns = array("q"), array("q"), array("q"), array("q"), array("q"), array("q")
         self.ids, self.offsets = array("q"), array("q", [0])
         self.labels: dict[str, int] = {}
+        self.tally = Tally()
         self.failed_rows, self.first_failed_line = 0, 0
 
     def ends_before(self, at_ns: int) -> bool:
@@ -131,11 +132,10 @@ class _Window:
         self.offsets.append(len(self.ids))
 
     def _label(self, label: str, line: int) -> int:
-        code = self.labels.setdefault(label, len(self.labels))
-        if code == MAX_LABELS:
-            problem = f"names one more sort of request than the {MAX_LABELS} that a trace may have"
-            raise InputError(problem, source=self.source, key=f"line {line}")
-        return code
+        if label not in self.labels and len(self.labels) >= MAX_LABELS - 1:
+            self.tally.count(f"are of one more sort than the {MAX_LABELS - 1} first ones, and are called {OTHER}", line)
+            label = OTHER
+        return self.labels.setdefault(label, len(self.labels))
 
     def trace(self, block_tokens: int, words: tuple[str, ...]) -> TraceColumns:
         """What was added, as columns."""
@@ -155,7 +155,7 @@ class _Window:
             labels=tuple(self.labels) if any(self.labels) else (),
             label=label if any(self.labels) else _none(),
             failed_rows=self.failed_rows,
-            warnings=tuple(f"{self.source}: {text}" for text in (*failures, *words)),
+            warnings=tuple(f"{self.source}: {text}" for text in (*failures, *words, *self.tally.words())),
         )
 
     def failures(self) -> str:

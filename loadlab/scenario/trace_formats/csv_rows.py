@@ -18,11 +18,21 @@ BURSTGPT = ("Timestamp", "Model", "Request tokens", "Response tokens", "Log Type
 VIDUR = ("num_prefill_tokens", "num_decode_tokens")
 VIDUR_TIME = "arrived_at"
 
-_AZURE_TIME = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+_DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _TOKENS = re.compile(r"\d{1,9}(?:\.0*)?", re.ASCII)
 MAX_TIME_S = 1e11  # some 3,000 years
-A_TIME = "a time such as 2023-11-16 18:17:03.9799600"
+A_TIME = "a time such as 2023-11-16 18:17:03.9799600, or seconds"
+
+
+def canonical(header: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The header with known names as they are known, whatever their case, blanks and underscores were in the file."""
+    by_key = {_key(name): name for name in known}
+    return [by_key.get(_key(name), name.strip()) for name in header]
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_]+", "", name).lower()
 
 
 def columns_of(line: str) -> list[str]:
@@ -33,6 +43,9 @@ def columns_of(line: str) -> list[str]:
 def fields(lines: Lines, header: Sequence[str], source: str) -> Iterator[tuple[int, list[str]]]:
     """Each line's fields. Raises InputError where there are not as many as the header has."""
     width = len(header)
+    twice = next((name for name in header if name and list(header).count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"names the column {shown(twice)} twice", source=source, key="line 1")
     for line, text in lines:
         values = columns_of(text)
         if len(values) != width:
@@ -42,23 +55,61 @@ def fields(lines: Lines, header: Sequence[str], source: str) -> Iterator[tuple[i
 
 def tokens(value: str, name: str, line: int, source: str) -> int:
     """A count of tokens. Raises InputError."""
+    if value.isascii() and value.isdigit() and len(value) <= 9:
+        return int(value)
+    value = value.strip()
     if not _TOKENS.fullmatch(value):
         raise bad_value(source, line, name, value, f"a whole number of tokens, 0 to {MAX_TOKENS:,}")
-    return int(value) if value.isdigit() else int(float(value))
+    return int(float(value))
 
 
-def seconds_ns(value: str, name: str, line: int, source: str) -> int:
-    """Nanoseconds of a time in seconds, 0 or later. Raises InputError."""
-    if not _NUMBER.fullmatch(value) or float(value) > MAX_TIME_S:
-        raise bad_value(source, line, name, value, "a time in seconds, 0 or more")
-    return int(value) * NS_PER_S if value.isdigit() else round(float(value) * NS_PER_S)
+class Clock:
+    """Reads one column of times: dates, with or without zone, or seconds. Neighbours share their second, which is read once."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name, self.source = name, source
+        self._key: tuple[str, str | None] = ("", None)
+        self._second_ns = 0
+
+    def ns(self, value: str, line: int) -> int:
+        """Nanoseconds since 1970, or since whatever moment seconds count from. Whole numbers: a float would lose the seventh digit.
+
+        Raises InputError.
+        """
+        time = _DATE_TIME.fullmatch(value)
+        if time is None:
+            return self._of_number(value, line)
+        if (time[1], time[3]) != self._key:
+            self._key, self._second_ns = (time[1], time[3]), self._seconds(time[1], time[3], line) * NS_PER_S
+        return self._second_ns + int((time[2] or "").ljust(9, "0")[:9])
+
+    def _of_number(self, value: str, line: int) -> int:
+        if not _NUMBER.fullmatch(value) or float(value) > MAX_TIME_S:
+            raise bad_value(self.source, line, self.name, value, A_TIME)
+        if value.isdigit():
+            return int(value) * NS_PER_S
+        whole, _, part = value.partition(".")
+        return int(whole) * NS_PER_S + int(part.ljust(9, "0")[:9]) if part.isdigit() else round(float(value) * NS_PER_S)
+
+    def _seconds(self, text: str, zone: str | None, line: int) -> int:
+        """Seconds since 1970 in UTC; where the file names no zone only differences count."""
+        try:
+            since = datetime.fromisoformat(text) - datetime(1970, 1, 1)
+            if zone and zone != "Z":
+                hours, minutes = int(zone[1:3]), int(zone[-2:])
+                if hours > 23 or minutes > 59:
+                    raise ValueError
+                since -= timedelta(hours=hours, minutes=minutes) * (1 if zone[0] == "+" else -1)
+        except ValueError:
+            raise bad_value(self.source, line, self.name, text + (zone or ""), "a date and time that exist") from None
+        return since.days * 86400 + since.seconds
 
 
 def azure(lines: Lines, header: Sequence[str], source: str) -> OpenedTrace:
     """TIMESTAMP[,NumImages],ContextTokens,GeneratedTokens. The first time tells the year of the format: only 2023's has no zone."""
     rows = fields(short(lines, source), header, source)
     first = next(rows, None)
-    time = None if first is None else _AZURE_TIME.fullmatch(first[1][header.index(AZURE[0])])
+    time = None if first is None else _DATE_TIME.fullmatch(first[1][header.index(AZURE[0])])
     plain = TraceFormat.AZURE_2023 if time is None or time[3] is None else TraceFormat.AZURE_2024
     found = TraceFormat.AZURE_2025 if AZURE_IMAGES in header else plain
     return OpenedTrace(found, _azure_rows(_with_first(first, rows), header, source), Tally())
@@ -74,32 +125,13 @@ def _azure_rows(rows: Iterator[tuple[int, list[str]]], header: Sequence[str], so
     """2023-11-16 18:17:03.9799600,4808,10. Nanoseconds as whole numbers: a float would lose the seventh digit."""
     time_at, prompt_at, output_at = (header.index(name) for name in AZURE)
     images_at = header.index(AZURE_IMAGES) if AZURE_IMAGES in header else None
-    second_text, zone, second_ns = "", "", 0
+    clock = Clock(AZURE[0], source)
     for line, values in rows:
-        time = _AZURE_TIME.fullmatch(values[time_at])
-        if time is None:
-            raise bad_value(source, line, AZURE[0], values[time_at], A_TIME)
-        if time[1] != second_text or time[3] != zone:
-            second_text, zone = time[1], time[3]
-            second_ns = _seconds(time[1], time[3], source, line) * NS_PER_S
+        time_ns = clock.ns(values[time_at], line)
         prompt = tokens(values[prompt_at], AZURE[1], line, source)
         output = tokens(values[output_at], AZURE[2], line, source)
         images = 0 if images_at is None else tokens(values[images_at], AZURE_IMAGES, line, source)
-        yield Row(line, second_ns + int((time[2] or "").ljust(9, "0")), prompt, output, "image" if images else "", images)
-
-
-def _seconds(text: str, zone: str | None, source: str, line: int) -> int:
-    """Seconds since 1970 in UTC; where the file names no zone only differences count."""
-    try:
-        since = datetime.fromisoformat(text) - datetime(1970, 1, 1)
-        if zone and zone != "Z":
-            hours, minutes = int(zone[1:3]), int(zone[4:6])
-            if hours > 23 or minutes > 59:
-                raise ValueError
-            since -= timedelta(hours=hours, minutes=minutes) * (1 if zone[0] == "+" else -1)
-    except ValueError:
-        raise bad_value(source, line, AZURE[0], text + (zone or ""), "a date and time that exist") from None
-    return since.days * 86400 + since.seconds
+        yield Row(line, time_ns, prompt, output, "image" if images else "", images)
 
 
 def burstgpt(lines: Lines, header: Sequence[str], source: str) -> OpenedTrace:
@@ -109,8 +141,9 @@ def burstgpt(lines: Lines, header: Sequence[str], source: str) -> OpenedTrace:
 
 def _burstgpt_rows(rows: Iterator[tuple[int, list[str]]], header: Sequence[str], source: str) -> Iterator[Row]:
     time_at, model_at, prompt_at, output_at, log_at = (header.index(name) for name in BURSTGPT)
+    clock = Clock(BURSTGPT[0], source)
     for line, values in rows:
-        time_ns = seconds_ns(values[time_at], BURSTGPT[0], line, source)
+        time_ns = clock.ns(values[time_at], line)
         prompt = tokens(values[prompt_at], BURSTGPT[2], line, source)
         output = tokens(values[output_at], BURSTGPT[3], line, source)
         yield Row(line, time_ns, prompt, output, f"{values[model_at]} {values[log_at]}")
@@ -126,8 +159,9 @@ def vidur(lines: Lines, header: Sequence[str], source: str) -> OpenedTrace:
 def _vidur_rows(rows: Iterator[tuple[int, list[str]]], header: Sequence[str], source: str) -> Iterator[Row]:
     prompt_at, output_at = (header.index(name) for name in VIDUR)
     time_at = header.index(VIDUR_TIME) if VIDUR_TIME in header else None
+    clock = Clock(VIDUR_TIME, source)
     for line, values in rows:
-        time_ns = None if time_at is None else seconds_ns(values[time_at], VIDUR_TIME, line, source)
+        time_ns = None if time_at is None else clock.ns(values[time_at], line)
         yield Row(line, time_ns, tokens(values[prompt_at], VIDUR[0], line, source), tokens(values[output_at], VIDUR[1], line, source))
 
 

@@ -48,7 +48,7 @@ def _row(line: int, text: str, source: str, unit_ns: int, block: int, tally: Tal
     row = _parse(line, text, source)
     prompt, output = (_tokens(row, name, line, source) for name in ("input_length", "output_length"))
     time = row.get("timestamp")
-    if type(time) not in (int, float) or not 0 <= time <= 1e14:
+    if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time <= 1e14:
         raise bad_value(source, line, "timestamp", time, "a time, 0 or more")
     blocks = _blocks(row, line, source)
     if blocks and len(blocks) != -(-prompt // block):
@@ -60,9 +60,12 @@ def _row(line: int, text: str, source: str, unit_ns: int, block: int, tally: Tal
 
 def _tokens(row: dict[str, Any], name: str, line: int, source: str) -> int:
     value = row.get(name)
+    if type(value) is float and value.is_integer():
+        value = int(value)
     if type(value) is not int or not 0 <= value <= MAX_TOKENS:
         raise bad_value(source, line, name, value, f"a whole number of tokens, 0 to {MAX_TOKENS:,}")
-    return value
+    count: int = value
+    return count
 
 
 def _blocks(row: dict[str, Any], line: int, source: str) -> tuple[int, ...] | list[int]:

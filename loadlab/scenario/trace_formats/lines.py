@@ -26,7 +26,7 @@ def opened(path: Path) -> Iterator[io.TextIOBase]:
         with path.open("rb") as raw:
             is_gzip = raw.peek(2)[:2] == GZIP_MAGIC
             unpacked = gzip.GzipFile(fileobj=raw) if is_gzip else raw
-            with io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline=None) as text:  # type: ignore[type-var]
+            with io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline=None) as text:
                 yield text
     except UnicodeDecodeError:
         raise InputError("is not UTF-8 text; expected a trace, such as a CSV", source=source) from None

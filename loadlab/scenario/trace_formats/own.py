@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 from loadlab.errors import InputError
-from loadlab.scenario.trace_formats.csv_rows import fields, seconds_ns, tokens
+from loadlab.scenario.trace_formats.csv_rows import Clock, fields, tokens
 from loadlab.scenario.trace_formats.rows import (
     MAX_BLOCK_ID,
     MAX_TOKENS,
@@ -56,27 +57,18 @@ def _csv_rows(
     at = {name: header.index(name) for name in header}
     time_at, prompt_at, output_at = (at[name] for name in REQUIRED)
     class_at, images_at, blocks_at = at.get("class"), at.get("images"), at.get("blocks")
-    for line, values in () if first is None else (first, *()):
-        yield _csv_row(line, values, (time_at, prompt_at, output_at), class_at, images_at, blocks_at, source, block)
-    for line, values in rows:
-        yield _csv_row(line, values, (time_at, prompt_at, output_at), class_at, images_at, blocks_at, source, block)
-
-
-def _csv_row(
-    line: int, values: list[str], required: tuple[int, int, int], class_at: int | None, images_at: int | None, blocks_at: int | None,
-    source: str, block: int,
-) -> Row:  # fmt: skip
-    time_at, prompt_at, output_at = required
-    prompt = tokens(values[prompt_at], REQUIRED[1], line, source)
-    return Row(
-        line,
-        seconds_ns(values[time_at], REQUIRED[0], line, source),
-        prompt,
-        tokens(values[output_at], REQUIRED[2], line, source),
-        "" if class_at is None else values[class_at],
-        0 if images_at is None else tokens(values[images_at], "images", line, source),
-        () if blocks_at is None else _checked(_ids(values[blocks_at], line, source), prompt, block, line, source),
-    )
+    clock = Clock(REQUIRED[0], source)
+    for line, values in chain(() if first is None else (first,), rows):
+        prompt = tokens(values[prompt_at], REQUIRED[1], line, source)
+        yield Row(
+            line,
+            clock.ns(values[time_at], line),
+            prompt,
+            tokens(values[output_at], REQUIRED[2], line, source),
+            "" if class_at is None else values[class_at],
+            0 if images_at is None else tokens(values[images_at], "images", line, source),
+            () if blocks_at is None else _checked(_ids(values[blocks_at], line, source), prompt, block, line, source),
+        )
 
 
 def _ids(text: str, line: int, source: str) -> list[int]:
@@ -106,7 +98,6 @@ def is_parquet(path: Path) -> bool:
 
 def _pyarrow(source: str) -> Any:
     try:
-        import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise InputError("is Parquet, which needs pyarrow: pip install 'loadlab[parquet]'", source=source) from None

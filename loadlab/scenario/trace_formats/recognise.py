@@ -9,7 +9,7 @@ from pathlib import Path
 from loadlab.errors import InputError
 from loadlab.scenario.trace_formats import csv_rows, own, servegen
 from loadlab.scenario.trace_formats.json_rows import json_lines
-from loadlab.scenario.trace_formats.lines import numbered, opened
+from loadlab.scenario.trace_formats.lines import MAX_LINE_CHARS, numbered, opened
 from loadlab.scenario.trace_formats.rows import Lines, OpenedTrace, TraceFormat
 from loadlab.schema import shown_path
 
@@ -27,7 +27,7 @@ def open_trace(path: Path, expected: TraceFormat | None = None) -> Iterator[Open
         yield servegen.servegen_folder(path)
         return
     if own.is_parquet(path):
-        yield _as_expected(own.own_parquet(path), expected, "a Parquet file", shown_path(path))
+        yield _as_expected(own.own_parquet(path), expected, shown_path(path))
         return
     source = shown_path(path)
     with opened(path) as text:
@@ -35,7 +35,7 @@ def open_trace(path: Path, expected: TraceFormat | None = None) -> Iterator[Open
         first = next(lines, None)
         if first is None:
             raise InputError("is empty; expected a trace with a header and rows", source=source)
-        yield _as_expected(_recognised(first, lines, path, source), expected, first[1], source)
+        yield _as_expected(_recognised(first, lines, path, source), expected, source)
 
 
 def _recognised(first: tuple[int, str], lines: Lines, path: Path, source: str) -> OpenedTrace:
@@ -44,21 +44,23 @@ def _recognised(first: tuple[int, str], lines: Lines, path: Path, source: str) -
         if text == "{" and path.name.endswith("-dataset.json"):
             raise InputError("holds the lengths of a ServeGen client: name the chunk-N-trace.csv beside it", source=source)
         return json_lines(first, lines, source)
-    header = [name.strip() for name in csv_rows.columns_of(text)] if len(text) < 4096 else []
-    if all(name in header for name in csv_rows.AZURE):
-        return csv_rows.azure(lines, header, source)
-    if all(name in header for name in csv_rows.BURSTGPT):
-        return csv_rows.burstgpt(lines, header, source)
-    if all(name in header for name in own.REQUIRED):
-        return own.own_csv(lines, header, source)
-    if all(name in header for name in csv_rows.VIDUR):
-        return csv_rows.vidur(lines, header, source)
+    written = csv_rows.columns_of(text) if len(text) < MAX_LINE_CHARS else []
+    readers = (
+        (csv_rows.AZURE, (csv_rows.AZURE_IMAGES,), csv_rows.azure),
+        (csv_rows.BURSTGPT, (), csv_rows.burstgpt),
+        (own.REQUIRED, own.OPTIONAL, own.own_csv),
+        (csv_rows.VIDUR, (csv_rows.VIDUR_TIME,), csv_rows.vidur),
+    )
+    for required, optional, reader in readers:
+        header = csv_rows.canonical(written, (*required, *optional))
+        if all(name in header for name in required):
+            return reader(lines, header, source)
     if line == 1 and servegen.looks_like_windows(text):
         return servegen.servegen_client(path)
     raise csv_rows.unknown_header(text, source)
 
 
-def _as_expected(found: OpenedTrace, expected: TraceFormat | None, first: str, source: str) -> OpenedTrace:
+def _as_expected(found: OpenedTrace, expected: TraceFormat | None, source: str) -> OpenedTrace:
     if expected not in (None, found.format):
         words = f"is the beginning of a trace of format {found.format.value}, and format = {expected} is asked for"
         raise InputError(words, source=source, key="line 1")

@@ -13,7 +13,8 @@ from loadlab.schema import shown
 NS_PER_S = 10**9
 MAX_TOKENS = 999_999_999  # of a prompt or an answer
 MAX_BLOCK_ID = 2**62
-MAX_LABELS = 100  # sorts of requests in one trace: more are a column that does not name sorts
+MAX_LABELS = 100  # sorts of requests that are told apart in one trace, OTHER included
+OTHER = "other"
 
 Lines = Iterator[tuple[int, str]]
 

@@ -75,7 +75,7 @@ def servegen_folder(folder: Path) -> OpenedTrace:
         raise InputError("is a folder without chunk-N-trace.csv files of ServeGen", source=shown_path(folder))
     tally = Tally()
     streams = [_client_rows(path, tally) for path in files]
-    return OpenedTrace(TraceFormat.SERVEGEN, heapq.merge(*streams, key=lambda row: row.time_ns), tally, notes=(NOTE,))
+    return OpenedTrace(TraceFormat.SERVEGEN, heapq.merge(*streams, key=lambda row: row.time_ns or 0), tally, notes=(NOTE,))
 
 
 def servegen_client(path: Path) -> OpenedTrace:
