@@ -5,6 +5,7 @@ Counts are kept by second and by token, never row by row: a file of any length n
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,13 +25,16 @@ from loadlab.schema import shown_path
 MAX_SPAN_S = 400 * 86400  # bins of a second: a quarter of a gigabyte
 MAX_BIN_TOKENS = 2_000_000  # longer ones count as so long, and that is told
 CHUNK_ROWS = 50_000
+MIN_CAP_ROWS = 5
+AT_CAP = 0.999  # of the maximum: templates add a token or two to a cap
 CAP_SHARE = 0.005  # of rows at the greatest length: fewer are chance
 LONG_CONTEXT_TOKENS = 131_072  # many served models take no longer prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthProfile:
-    """Lengths in tokens of rows that did not fail. `counts[k]`: rows of k tokens. `cap_share`: of rows at the maximum."""
+    """Lengths in tokens of rows that did not fail. `counts[k]`: rows of k tokens. `cap_share`: of rows at the maximum, where those are
+    more than chance."""
 
     counts: IntArray
     mean: float
@@ -103,8 +107,9 @@ class _Lengths:
 
     def profile(self) -> LengthProfile:
         rows = int(self.counts.sum())
-        at_most = int(self.counts[-1]) / rows if rows else 0.0
-        is_cap = at_most >= CAP_SHARE and np.count_nonzero(self.counts) > 1
+        there = int(self.counts[math.ceil(AT_CAP * (len(self.counts) - 1)) :].sum())
+        at_most = there / rows if rows else 0.0
+        is_cap = at_most >= CAP_SHARE and there >= MIN_CAP_ROWS and np.count_nonzero(self.counts) > 1
         return LengthProfile(
             counts=self.counts, mean=self.total / rows if rows else 0.0, maximum=self.maximum, cap_share=at_most if is_cap else 0.0
         )
@@ -238,7 +243,7 @@ class _Gathered:
     def _warnings(self, prompt: LengthProfile, output: LengthProfile) -> Iterator[str]:
         times = self.times
         if self.failed:
-            words = f"have zero tokens of prompt or answer, which means that they failed; the first is line {self.first_failed}"
+            words = f"with zero tokens of prompt or answer, which means a failed request; the first is line {self.first_failed}"
             yield f"{_rows(self.failed)} {words}. A replay leaves them out"
         if not self.trace.has_times:
             yield "it has no times: it cannot be replayed, but `fit --rate` makes a scenario of its lengths"
@@ -251,7 +256,7 @@ class _Gathered:
             )
         for name, lengths in (("prompts", prompt), ("answers", output)):
             if lengths.cap_share:
-                yield f"{lengths.cap_share:.1%} of {name} have {lengths.maximum:,} tokens, the most of all: a cap of the service"
+                yield f"{lengths.cap_share:.1%} of {name} have {lengths.maximum:,} tokens or hardly less, the most of all: a cap"
         if prompt.maximum > LONG_CONTEXT_TOKENS:
             over = int(prompt.counts[LONG_CONTEXT_TOKENS + 1 :].sum())
             yield f"{_rows(over)} with prompts above {LONG_CONTEXT_TOKENS:,} tokens: many models refuse them"

@@ -24,6 +24,7 @@ from loadlab.cli import (
     run,
     scenario,
     serve,
+    trace,
     validate,
 )
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
@@ -41,6 +42,7 @@ app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(trace.app, name="trace")
 app.command("new", epilog=new.EPILOG)(new.new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")

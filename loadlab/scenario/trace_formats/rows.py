@@ -58,7 +58,7 @@ class Tally:
 
     def words(self) -> tuple[str, ...]:
         """One sentence for each odd thing."""
-        return tuple(f"{count:,} row{'s' * (count > 1)} {what}; the first is line {line}" for what, (count, line) in self.seen.items())
+        return tuple(f"rows that {what}: {count:,}; the first is line {line}" for what, (count, line) in self.seen.items())
 
 
 @dataclass(frozen=True, slots=True)
