@@ -24,6 +24,7 @@ from loadlab.cli import (
     run,
     scenario,
     serve,
+    sweep,
     validate,
 )
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
@@ -45,6 +46,7 @@ app.command("new", epilog=new.EPILOG)(new.new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
+app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
 app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)

@@ -105,3 +105,19 @@ def test_a_certificate_counts_failed_ones_at_higher_rates_and_never_less_depende
     assert judge_certificate(here, BUDGET) is None
     assert judge_certificate(here, BUDGET, (near,)) is Finding.HOLDS
     assert judge_certificate(here, BUDGET, (near,), least_tau=20) is not Finding.HOLDS
+
+
+def test_a_target_that_dies_half_way_is_told_so_and_no_capacity_is_made_of_it() -> None:
+    rng = np.random.default_rng(2)
+    asked = 0
+
+    def answer(ask: Ask) -> Level:
+        nonlocal asked
+        asked += 1
+        return told(1.0 if asked > 5 else mm8_bad_share(ask.rate_per_s, 3.0), ask, rng)
+
+    result = follow(search(2.0, BUDGET), answer)
+    assert result.answer is Answer.TARGET_FAILED
+    assert result.certified_per_s is None
+    assert "the target failed half-way" in result.note
+    assert asked < 15
