@@ -25,6 +25,7 @@ from loadlab.cli import (
     scenario,
     serve,
     sweep,
+    trace,
     validate,
 )
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
@@ -42,6 +43,7 @@ app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(trace.app, name="trace")
 app.command("new", epilog=new.EPILOG)(new.new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
