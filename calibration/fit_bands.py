@@ -67,7 +67,7 @@ def add_steps(bands: Bands, rows: pd.DataFrame, seed: int = 1) -> None:
 
 def add_serving(bands: Bands, path: Path) -> None:
     """Bands of TPOT and throughput, as a factor on every step."""
-    configs = fit_serving.load(path)
+    configs = fit_serving.load(fit_serving.runs_of(path))
     found: list[tuple[str, str, float]] = []
     for model in sorted({c.run.hardware.model for c in configs}):
         constants = fit_serving.fit([c for c in configs if c.run.hardware.model != model])

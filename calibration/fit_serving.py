@@ -1,7 +1,6 @@
 """Fits what only whole engines show, to published closed-loop runs: host time of each engine, block-wise expert kernels, recurrent layers.
 
-    python -m calibration.fit_serving ../shared/data/fidelity/serving_closed_loop.csv            # fits, prints
-    python -m calibration.fit_serving ../shared/data/fidelity/serving_closed_loop.csv --bands    # bands.toml from left-out configurations
+    python -m calibration.fit_serving ../shared/data/fidelity/serving_closed_loop.csv    # fits, prints what engines.toml and usual.py hold
 
 TPOT alone is fitted, by a mean field of the loop that costs a thousandth of its simulation: a step decodes all clients at their mean
 context, and while a request decodes its `osl` tokens each other client brings one prompt. Runs that KV cannot hold are left out of the fit.
@@ -66,21 +65,37 @@ class Constants:
 USUAL = Constants(hosts={"vllm": (8e-4, 3e-5), "trtllm": (4e-4, 3e-5), "sglang": (1.5e-3, 3e-5)}, block=USUAL_BLOCK, recurrent_floor_s=4e-5)
 
 
-def load(path: Path) -> list[Config]:
-    """Rows that can be predicted and whose KV holds all clients."""
-    configs = []
+def runs_of(path: Path) -> list[ServingRun]:
+    """Every row that can be simulated."""
+    found = []
     for row in read_rows(path, COLUMNS):
         try:
             run = serving_run(row)
-            capacity = kv_capacity(PoolSpec(serves=("m",), hardware=run.hardware, engine=run.limits), "row", "p")
+            kv_capacity(PoolSpec(serves=("m",), hardware=run.hardware, engine=run.limits), "row", "p")
         except (ValueError, InputError):
             continue
+        if exclusion_of(row) is None:
+            found.append(run)
+    return found
+
+
+def load(runs: list[ServingRun]) -> list[Config]:
+    """Those of the three engines whose KV holds all clients."""
+    configs = []
+    for run in runs:
+        row = run.row
+        blocks = kv_capacity(PoolSpec(serves=("m",), hardware=run.hardware, engine=run.limits), "row", "p").num_blocks
         tokens = run.work.clients / run.replicas * (run.work.prompt_tokens + run.work.output_tokens)
         engine = engine_name(str(row["engine"]))
-        if exclusion_of(row) is None and engine in ENGINE_NAMES and capacity.num_blocks is not None and tokens < 16 * capacity.num_blocks:
-            name = "|".join(str(row[key]) for key in ("model", "gpu", "tp", "dp", "ep", "dtype", "engine", "version"))
+        if engine in ENGINE_NAMES and blocks is not None and tokens < 16 * blocks:
+            name = configuration(run)
             configs.append(Config(run=run, engine=engine, part=shard(run.hardware), measured_s=number(row, "tpot_ms") / 1e3, name=name))
     return configs
+
+
+def configuration(run: ServingRun) -> str:
+    """What ran, whatever its load and lengths."""
+    return "|".join(str(run.row.get(key)) for key in ("model", "gpu", "tp", "pp", "dp", "ep", "dtype", "engine", "version"))
 
 
 def tpot_s(config: Config, constants: Constants) -> float:
@@ -144,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("csv", type=Path)
     asked = parser.parse_args()
-    configs = load(asked.csv)
+    configs = load(runs_of(asked.csv))
     constants = fit(configs)
     print(constants)
     errors = np.array([tpot_s(c, constants) / c.measured_s - 1 for c in configs])

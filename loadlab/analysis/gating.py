@@ -22,8 +22,9 @@ from loadlab.units import parse_count, parse_share, quoted
 
 FEWEST_PAIRS = 2
 SUCCESS_MARGIN = 0.01  # a point: latencies are those of OK requests, so that losing the slow ones would look like a gain
-# What a target against itself passes in more than four of five gates of 5 x 400 requests whose medians differ by 2 % (docs/validation.md). p99 differs
-# by 14 % there: no margin that means something would be quiet, so it is shown, and blocks only where somebody says so.
+# What a target against itself passes in more than four of five gates of 5 x 400 requests whose medians differ by 2 %
+# (docs/validation.md). p99 differs by 14 % there: no margin that means something would be quiet, so it is shown, and blocks only where
+# somebody says so.
 DEFAULT_MARGINS = ("ttft.p50=5%", "ttft.p90=10%", "tpot.p50=5%", "tpot.p90=10%", "e2e.p50=5%", "e2e.p90=10%")
 
 

@@ -7,6 +7,7 @@ that is never narrower than what the rows leave open.
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +20,7 @@ from loadlab.analysis.table import FloatArray, RequestTable
 
 MAX_REQUESTS = 20_000  # more are thinned evenly: gaps of one answer are alike, so that more of them add nothing
 LEVELS = np.array([0.0, 0.50, 0.95, 0.99, 1.0])
-_HALVINGS = 50
+_ROUNDING = 1e-12  # shares closer than that are equal
 
 
 class Between(Enum):
@@ -90,12 +91,12 @@ def itl_quantile(gaps: Gaps, p: float, confidence: float = 0.95) -> Estimate:
     needed = math.ceil(EFFECTIVE_FOR_A_QUANTILE * tau)
     return Estimate(
         value=value,
-        low=low or None,  # 0 where a row's gaps below its median may be anything
+        low=low,  # 0 where a row's gaps below its median may be anything
         high=high,
         n=n,
         tau=tau,
         n_effective=n / tau,
-        note=_note(gaps.every, is_open=not low or high is None),
+        note=_note(gaps.every, is_open=low is None or high is None),
         needs_n=needed if n < needed else None,
     )
 
@@ -117,14 +118,34 @@ def _band(deviations: FloatArray, gaps_each: float, p: float, n_effective: float
 
 def _solve(gaps: Gaps, p: float, between: Between) -> float:
     """The smallest x at which a share p of all gaps is at most x, to nine digits."""
-    low, high = 0.0, float(gaps.knots_s[:, -1].max())
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if gaps.share_below(middle, between) >= p - 1e-12:
-            high = middle
-        else:
-            low = middle
-    return float(f"{high:.9g}")
+    match between:
+        case Between.LINEAR:
+            x_s = _solve_linear(gaps, p)
+        case Between.SHORTEST:
+            x_s = _weighted_quantile(np.column_stack([np.zeros(len(gaps)), gaps.knots_s[:, 1:-1]]), gaps.counts, p)
+        case Between.LONGEST:
+            x_s = _weighted_quantile(gaps.knots_s[:, 1:], gaps.counts, p)
+    return float(f"{x_s:.9g}")
+
+
+def _weighted_quantile(values_s: FloatArray, counts: FloatArray, p: float) -> float:
+    """Of gaps that all have one of these lengths, float64[n, 4]: those of a request in the shares between LEVELS."""
+    order = np.argsort(values_s, axis=None)
+    shares = np.cumsum(np.outer(counts, np.diff(LEVELS)).ravel()[order]) / counts.sum()
+    return float(values_s.ravel()[order[min(int(np.searchsorted(shares, p - _ROUNDING)), len(order) - 1)]])
+
+
+def _solve_linear(gaps: Gaps, p: float) -> float:
+    """The share below x is a straight line between neighbours among all knots: halve the knots, not the time, then read the line."""
+    knots = np.unique(gaps.knots_s)
+    at = bisect.bisect_left(range(len(knots) - 1), p - _ROUNDING, key=lambda i: gaps.share_below(float(knots[i])))
+    if at == 0:
+        return float(knots[0])
+    left, right = float(knots[at - 1]), float(knots[at])
+    middle = (left + right) / 2
+    share = gaps.share_below(left)
+    slope = (gaps.share_below(middle) - share) / (middle - left) if left < middle < right else 0.0
+    return min(right, left + (p - share) / slope) if slope > 0 else right
 
 
 def mean_itl(table: RequestTable) -> Estimate:

@@ -14,7 +14,7 @@ from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.capacity_curve import fit_capacity
 from loadlab.planning.levels import Level
-from loadlab.planning.search import Answer, Ask, Finding, Probe, SearchResult, judge, not_monotone, search
+from loadlab.planning.search import Answer, Ask, Finding, Probe, SearchResult, judge, not_monotone, not_monotone_text, search
 from loadlab.record.atomic_file import cannot_write
 from loadlab.record.run_dir import RunDir
 from loadlab.report.summary import load_table
@@ -92,8 +92,10 @@ def from_levels(levels: Sequence[Level], budget: float) -> SearchResult:
     curve = fit_capacity(levels, budget)
     proven = [level for level in curve.levels if not level.is_overloaded and level.upper_bound(0.95) <= budget]
     certificate = proven[-1] if proven else None
-    odd = not_monotone(levels, budget)
-    if odd is not None:
+    odd, dead = not_monotone(levels, budget), _dead_from(curve.levels)
+    if dead is not None:
+        answer, certificate = Answer.TARGET_FAILED, None
+    elif odd is not None:
         answer, certificate = Answer.NOT_MONOTONE, None
     elif curve.rate_per_s is not None:
         answer = Answer.CERTIFIED if certificate else Answer.NOT_CERTIFIED
@@ -109,14 +111,23 @@ def from_levels(levels: Sequence[Level], budget: float) -> SearchResult:
         certificate=certificate,
         curve=curve,
         probes=probes,
-        note=_note(odd) or curve.note or ("" if certificate else "no level is proven to hold: more requests a level would"),
+        note=_death(dead) or _note(odd) or curve.note or ("" if certificate else "no level is proven to hold: more requests a level would"),
     )
+
+
+def _dead_from(levels: Sequence[Level]) -> float | None:
+    """The lowest rate from which on nothing succeeded, where something did before: too slow a target still answers some."""
+    served = [level.rate_per_s for level in levels if level.served_per_s]
+    dead = [level.rate_per_s for level in levels if level.served_per_s == 0]
+    return min(dead) if served and dead and min(dead) > max(served) else None
+
+
+def _death(rate_per_s: float | None) -> str:
+    return "" if rate_per_s is None else f"from {rate_per_s:.4g}/s on not one request succeeded: the target failed, or refuses everything"
 
 
 def _note(odd: tuple[float, float] | None) -> str:
-    return (
-        "" if odd is None else f"{odd[0]:.4g}/s fails and {odd[1]:.4g}/s holds, beyond chance: attainment does not fall with the rate here"
-    )
+    return "" if odd is None else not_monotone_text(odd)
 
 
 def levels_of_runs(paths: Sequence[Path], slos: Slos) -> list[Level]:

@@ -42,7 +42,7 @@ from loadlab.report.summary import summarise_run
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.rates import mean_rate_per_s, with_rate
-from loadlab.schema import SORTS, as_table, read_table, read_toml, shown, shown_path, sort_of
+from loadlab.schema import SORTS, as_table, closest, read_table, read_toml, shown, shown_path, sort_of
 from loadlab.slo import read_slos
 
 
@@ -195,9 +195,26 @@ def capacity_of_run(path: Path) -> Capacity:
 
 
 def compare(case: Case, apis: Mapping[str, Against], today: datetime.date, seed: int) -> list[BreakEven]:
-    """The case against each API of `apis`; without any, against those that the file names."""
-    hosting = replace(case.hosting, against=dict(apis)) if apis else case.hosting
+    """The case against each API of `apis`, which are the file's own where they bear its names; without any, against all of the file's.
+
+    Raises InputError where neither the file nor the price book knows one.
+    """
+    for name, api in apis.items():
+        if api.api == name and name not in case.hosting.against:
+            _check_known(name, case)
+    wanted = {name: case.hosting.against.get(name, api) for name, api in apis.items()}
+    hosting = replace(case.hosting, against=wanted) if wanted else case.hosting
     return [break_even(hosting, case.book, name, today, seed=seed, source=case.source) for name in hosting.against]
+
+
+def _check_known(name: str, case: Case) -> None:
+    priced = () if case.book is None else tuple(case.book.apis)
+    if name in priced:
+        return
+    own = list(case.hosting.against)
+    book = "no price book" if case.book is None else f"price book {case.book.name!r}, which has: {', '.join(sorted(priced)) or 'nothing'}"
+    problem = f"= {shown(name)} is none of this file's ({', '.join(own)}), nor of {book}{closest(name, [*own, *priced])}"
+    raise InputError(problem, source=case.source, key="--against")
 
 
 # Tiers

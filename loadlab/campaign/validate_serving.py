@@ -93,11 +93,11 @@ def _score_rows(rows: list[dict[str, Any]], extra: Any) -> tuple[list[Scored], l
 
 def _score(row: dict[str, Any], measured: list[str]) -> list[Scored]:
     run = serving_run(row)
-    predicted = _figures(run, run_closed_loop(run.cluster(), run.work))
+    predicted = figures_of(run, run_closed_loop(run.cluster(), run.work))
     gpu = find(gpus(), run.hardware.gpu, what="gpu")
     serving, ttft = band_of(gpu, run.kind, Phase.SERVING), band_of(gpu, run.kind, Phase.TTFT)
-    fast = _figures(run, run_closed_loop(run.cluster(serving.low), run.work))
-    slow = _figures(run, run_closed_loop(run.cluster(serving.high), run.work))
+    fast = figures_of(run, run_closed_loop(run.cluster(serving.low), run.work))
+    slow = figures_of(run, run_closed_loop(run.cluster(serving.high), run.work))
     return [
         Scored(
             gpu=str(row["gpu"]),
@@ -107,14 +107,14 @@ def _score(row: dict[str, Any], measured: list[str]) -> list[Scored]:
             metric=metric,
             measured=number(row, metric),
             predicted=predicted[metric],
-            low=_band(metric, predicted[metric], fast[metric], slow[metric], ttft)[0],
-            high=_band(metric, predicted[metric], fast[metric], slow[metric], ttft)[1],
+            low=band_around(metric, predicted[metric], fast[metric], slow[metric], ttft)[0],
+            high=band_around(metric, predicted[metric], fast[metric], slow[metric], ttft)[1],
         )
         for metric in measured
     ]
 
 
-def _band(metric: str, predicted: float, fast: float, slow: float, ttft: Band) -> tuple[float, float]:
+def band_around(metric: str, predicted: float, fast: float, slow: float, ttft: Band) -> tuple[float, float]:
     """From the simulation at both ends; TTFT, which hangs on how clients fall into step, is at least as wide as its own residuals."""
     low, high = min(fast, slow, predicted), max(fast, slow, predicted)
     if metric != "ttft_ms":
@@ -122,7 +122,7 @@ def _band(metric: str, predicted: float, fast: float, slow: float, ttft: Band) -
     return min(low, predicted * ttft.low), max(high, predicted * ttft.high)
 
 
-def _figures(run: ServingRun, means: ClosedLoopMeans) -> dict[str, float]:
+def figures_of(run: ServingRun, means: ClosedLoopMeans) -> dict[str, float]:
     """The metrics as published: milliseconds, and tokens a second of all clients by Little's law."""
     ttft_s = means.ttft_s + run.engine.request_s
     throughput = run.work.clients * run.work.output_tokens / (ttft_s + means.tpot_s * (run.work.output_tokens - 1))

@@ -24,6 +24,8 @@ from loadlab.cli import (
     run,
     scenario,
     serve,
+    sweep,
+    trace,
     validate,
 )
 from loadlab.errors import ExitCode, LoadlabError, RunInterruptedError
@@ -41,10 +43,12 @@ app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(trace.app, name="trace")
 app.command("new", epilog=new.EPILOG)(new.new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
+app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
 app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)

@@ -50,7 +50,10 @@ def break_even(
     ] = None,
     prices: Annotated[Path | None, typer.Option(help="Price book. Default: the one that the file names.", show_default=False)] = None,
     against: Annotated[
-        list[str] | None, typer.Option(help="API of the price book to compare with; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="What to compare with: one of the file's [against], or an API of the price book; may be repeated.", show_default=False
+        ),
     ] = None,
     api_price: Annotated[
         float | None, typer.Option(help="Or a blended API price, USD per million tokens, in place of --against.", min=0, show_default=False)
@@ -156,7 +159,8 @@ def _compare(files: _Files, changes: dict[str, Any], apis: dict[str, Against], s
         case = load_case(files.capacity, files.hosting, files.prices, changes, demand)
     found = compare(case, apis, datetime.datetime.now(datetime.UTC).date(), seed)
     print_break_even(case.hosting, found, screen.tables)
-    flags = {name: f"--against {shlex.quote(name)}" if one.api else f"--api-price {one.per_million_usd:g}" for name, one in apis.items()}
+    flags = {one.api_name: f"--against {shlex.quote(one.api_name)}" for one in found}
+    flags |= {name: f"--api-price {one.per_million_usd:g}" for name, one in apis.items() if one.api is None}
     summary = summarise_break_even(case.hosting, found, load_versions(), command_line(), flags)
     if out is not None:
         from loadlab.report.money_files import save_break_even_report

@@ -115,10 +115,23 @@ class _Log:
     def rates(self, finding: Finding) -> list[float]:
         return [probe.level.rate_per_s for probe in self.probes if probe.finding is finding]
 
+    def death(self) -> str:
+        """Where a target that held a rate has not one good request at it, or at a lower one, later: what happened, in words."""
+        held = 0.0
+        for probe in self.probes:
+            level = probe.level
+            if level.bad == level.n and level.rate_per_s <= held:
+                return f"{held:.4g}/s held, and later at {level.rate_per_s:.4g}/s not one request was good: the target failed half-way"
+            if probe.finding is Finding.HOLDS:
+                held = max(held, level.rate_per_s)
+        return ""
+
     def result(self, answer: Answer, note: str, certificate: Level | None = None) -> SearchResult:
         levels = [probe.level for probe in self.probes]
-        odd = not_monotone(levels, self.budget)
-        if odd is not None:
+        died, odd = self.death(), not_monotone(levels, self.budget)
+        if died:
+            answer, certificate, note = Answer.TARGET_FAILED, None, died
+        elif odd is not None:
             answer, certificate = Answer.NOT_MONOTONE, None
             note = not_monotone_text(odd)
         return SearchResult(
@@ -215,6 +228,8 @@ def _certify(low: float, high: float, log: _Log) -> Search:
         log.probes.append(Probe(level=level, finding=finding, is_certificate=True))
         if finding is Finding.HOLDS:
             return log.result(Answer.CERTIFIED, _why_lower(log, rate), level)
+        if log.death():
+            break
     tried = [probe.level.rate_per_s for probe in log.probes if probe.is_certificate]
     span = f"{len(tried)} rates from {max(tried):.4g} down to {min(tried):.4g}/s"
     return log.result(Answer.NOT_CERTIFIED, f"inconclusive: {span}, none proven with {CERTIFICATE_LOOKS[-1]:,} requests")

@@ -48,7 +48,7 @@ def summarise_break_even(
 ) -> Json:
     """The JSON of a case: the case as read, and a comparison per API. Volumes in tokens a day, money in USD a month.
 
-    `flags`: what on the command line chose an API, by its name; nothing where the file names it.
+    `flags`: what on the command line chooses an API, by its name.
     """
     return {
         "schema": SCHEMA,

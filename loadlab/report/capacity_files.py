@@ -1,4 +1,4 @@
-"""Writes what a capacity study leaves: capacity.json and its figure, as SVG and PNG."""
+"""Writes what a capacity study leaves: capacity.json and its figure."""
 
 from __future__ import annotations
 

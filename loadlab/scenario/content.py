@@ -18,10 +18,11 @@ from loadlab.scenario.model import Images, TrafficClass
 from loadlab.scenario.modes import mode_lengths
 from loadlab.scenario.plan import IntArray, Labels
 from loadlab.scenario.rag import corpus, found_chunks
+from loadlab.scenario.reuse import draw_beginnings, piece_ids
 from loadlab.scenario.sessions import NO_LIMIT, Texts, segments
-from loadlab.scenario.streams import Stream, class_rng
+from loadlab.scenario.streams import Stream, class_rng, load_rng
 from loadlab.scenario.timeline import NamedClass, Timeline, same
-from loadlab.scenario.traces import TraceColumns
+from loadlab.scenario.traces import Blocks, TraceColumns
 
 MAX_CONTENT = 2**63 - 1
 Rows = slice | NDArray[np.int64]
@@ -66,6 +67,10 @@ def build_prompts(timeline: Timeline, classes: Sequence[NamedClass], mode: Label
         if traffic_class.agent is not None:
             tools_rng = class_rng(seed, name, Stream.TOOLS)
             own[rows], output[rows] = _at_tools(traffic_class.agent, timeline.turn[rows], own[rows], output[rows], tools_rng)
+    if trace is not None and trace.blocks is not None:
+        return _of_blocks(trace.blocks, own, output, contents, seed)
+    if any(c.reuse is not None for _, c in classes):
+        return _with_reuse(timeline.owner, classes, own, output, contents, seed)
     if all(c.turns is None and c.rag is None for _, c in classes):
         return _own_texts_only(own, output, contents)
     prompts = _with_context(timeline, classes, own, output, contents, prefix_content)
@@ -107,6 +112,71 @@ def _own_texts_only(own: IntArray, output: IntArray, contents: IntArray) -> Prom
         segment_content=np.ascontiguousarray(contents[:, 0]),
         segment_tokens=own,
     )
+
+
+def _of_blocks(blocks: Blocks, own: IntArray, output: IntArray, contents: IntArray, seed: int) -> Prompts:
+    """Prompts in the pieces that a trace names: equal ids are equal texts, and a row without ids is one piece of its own."""
+    counts = np.diff(blocks.offsets)
+    sizes = np.maximum(counts, 1)
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    lists = np.repeat(counts > 0, sizes)
+    segment_content, segment_tokens = np.repeat(contents[:, 0], sizes), np.repeat(own, sizes)
+    segment_content[lists] = _content_of(blocks.ids, seed)
+    segment_tokens[lists] = blocks.tokens
+    rest = own - (counts - 1) * blocks.tokens
+    segment_tokens[offsets[1:] - 1] = np.where(counts > 0, rest, own)
+    return Prompts(
+        prompt_tokens=own,
+        output_tokens=output,
+        output_content=np.ascontiguousarray(contents[:, 1]),
+        segment_offsets=offsets,
+        segment_content=segment_content,
+        segment_tokens=segment_tokens,
+    )
+
+
+def _with_reuse(owner: IntArray, classes: Sequence[NamedClass], own: IntArray, output: IntArray, contents: IntArray, seed: int) -> Prompts:
+    """Prompts of pieces: repeated ones first, then one of its own."""
+    pieces, tokens_of_piece = np.zeros(len(own), dtype=np.int64), np.ones(len(own), dtype=np.int64)
+    found = []
+    for k, rows, _ in _rows_by_class(owner, len(classes)):
+        name, c = classes[k]
+        if c.reuse is not None:
+            rng = class_rng(seed, name, Stream.REUSE)
+            salt = int(rng.integers(2**63))
+            beginnings = draw_beginnings(c.reuse, own[rows], rng)
+            text, place = piece_ids(beginnings)
+            pieces[rows], tokens_of_piece[rows] = beginnings.pieces, c.reuse.piece_tokens
+            found.append((rows, _mixed_bits(_mixed_bits(text, salt) ^ place, salt)))
+    offsets = np.concatenate(([0], np.cumsum(pieces + 1)))
+    segment_content, segment_tokens = np.repeat(contents[:, 0], pieces + 1), np.repeat(tokens_of_piece, pieces + 1)
+    for rows, content in found:
+        places = np.repeat(offsets[:-1][rows] - np.cumsum(pieces[rows]) + pieces[rows], pieces[rows]) + np.arange(len(content))
+        segment_content[places] = content
+    segment_tokens[offsets[1:] - 1] = own - pieces * tokens_of_piece
+    return Prompts(
+        prompt_tokens=own,
+        output_tokens=output,
+        output_content=np.ascontiguousarray(contents[:, 1]),
+        segment_offsets=offsets,
+        segment_content=segment_content,
+        segment_tokens=segment_tokens,
+    )
+
+
+def _content_of(ids: IntArray, seed: int) -> IntArray:
+    """A text for each block id of a trace."""
+    return _mixed_bits(ids, int(load_rng(seed, Stream.REPLAY).integers(2**63)))
+
+
+def _mixed_bits(ids: IntArray, salt: int) -> IntArray:
+    """63 bits by the finalizer of SplitMix64 (Steele, Lea & Flood, 2014), so that no two ids are one text and none is by chance that
+    of another prompt."""
+    x = ids.astype(np.uint64) ^ np.uint64(salt)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    contents: IntArray = ((x ^ (x >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
+    return contents
 
 
 def _context(traffic_class: TrafficClass) -> tuple[bool, int, int]:

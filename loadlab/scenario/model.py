@@ -48,6 +48,10 @@ class Scenario:
             check_name(name, "classes")
             _check_class(f"classes.{name}", traffic_class, self.load)
         _check_arrivals(self.classes, self.load)
+        reusing = next((name for name, c in self.classes.items() if c.reuse is not None), None)
+        other = next((name for name, c in self.classes.items() if c.turns is not None or c.rag is not None), None)
+        if reusing is not None and other is not None:
+            raise ValueError(f"classes.{reusing}.reuse must not stand in one scenario with sessions, rag or agent ({other}): write two")
         check_thresholds(self.thresholds, self.slo, self.classes)
 
 
@@ -98,6 +102,8 @@ def _check_replayed_class(key: str, traffic_class: TrafficClass) -> None:
         raise ValueError(f"{key}.modes must be left out in a replay: lengths come from the trace. A plain mode label may stay")
     if traffic_class.joint is not None:
         raise ValueError(f"{key}.joint must be left out in a replay: lengths come from the trace")
+    if traffic_class.reuse is not None:
+        raise ValueError(f"{key}.reuse must be left out in a replay: the trace says what its prompts share")
     if traffic_class.rag is not None:
         raise ValueError(f"{key}.rag must be left out in a replay: whole prompts come from the trace")
 

@@ -63,7 +63,8 @@ def _superposed(trace: TraceColumns, factor: float, for_s: float | None, rng: Ge
     rows = np.concatenate(parts)
     times = np.concatenate([_turned(trace.arrival_s[part], turn_s, span_s) for part, turn_s in zip(parts, turns_s, strict=True)])
     order = np.argsort(times, kind="stable")
-    return _rows_of(trace, rows[order], times[order])
+    copy = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return _rows_of(trace, rows[order], times[order], copy[order])
 
 
 def _turned(times: FloatArray, by_s: float, span_s: float) -> FloatArray:
@@ -76,13 +77,7 @@ def _some(n: int, share: float, rng: Generator) -> IntArray:
     return rows
 
 
-def _rows_of(trace: TraceColumns, rows: IntArray, arrival_s: FloatArray) -> TraceColumns:
+def _rows_of(trace: TraceColumns, rows: IntArray, arrival_s: FloatArray, copy: IntArray | None = None) -> TraceColumns:
     if not len(rows):
         raise InputError("leaves no row of the trace: raise it", key="load.rate_factor")
-    return replace(
-        trace,
-        arrival_s=arrival_s,
-        prompt_tokens=trace.prompt_tokens[rows],
-        output_tokens=trace.output_tokens[rows],
-        line=trace.line[rows],
-    )
+    return trace.of_rows(rows, arrival_s, copy)

@@ -32,6 +32,7 @@ class Stream(IntEnum):
     FAN_OUT = 17
     ESCALATION = 18
     STEPS = 19  # texts and answers of steps
+    REUSE = 20  # which earlier prompts begin alike
 
 
 def load_rng(seed: int, stream: Stream) -> Generator:

@@ -1,39 +1,51 @@
-"""Trace files to columns: arrival times and lengths, exactly as recorded.
+"""Traces to columns: arrival times, lengths and shared blocks, exactly as recorded.
 
-Read line by line, a window at a time: rows outside it cost nothing but their reading, and reading ends where the window does.
+Read row by row, a window at a time: rows outside it cost nothing but their reading, and reading ends where the window does. The formats
+stand in `trace_formats`.
 """
 
 from __future__ import annotations
 
-import re
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, assert_never
 
 import numpy as np
 
 from loadlab.errors import InputError
-from loadlab.scenario.limits import MAX_REQUESTS, MAX_SPAN_S
+from loadlab.scenario.limits import MAX_REQUESTS, MAX_SEGMENTS, MAX_SPAN_S
 from loadlab.scenario.plan import FloatArray, IntArray
-from loadlab.schema import shown, shown_path
+from loadlab.scenario.trace_formats.recognise import open_trace
+from loadlab.scenario.trace_formats.rows import MAX_LABELS, NS_PER_S, OTHER, OpenedTrace, Row, Tally
+from loadlab.scenario.trace_formats.rows import TraceFormat as TraceFormat
+from loadlab.schema import shown_path
 from loadlab.units import format_duration
 
-MAX_LINE_CHARS = 4096
-NS_PER_S = 10**9
 SMALLER = "take a smaller window with load.start_s and load.for_s, or --window-start and --window"
 
 
-class TraceFormat(StrEnum):
-    """The trace files that can be read, each told by its header."""
-
-    AZURE_2023 = "azure-2023"  # Azure/AzurePublicDataset, AzureLLMInferenceTrace_{code,conv}.csv: CRLF, 7-digit fractions
+def _none() -> IntArray:
+    return np.empty(0, dtype=np.int64)
 
 
-HEADERS = {"TIMESTAMP,ContextTokens,GeneratedTokens": TraceFormat.AZURE_2023}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """The blocks of each row's prompt: row i owns ids[offsets[i]:offsets[i + 1]], each of `tokens` tokens but for its last one.
+
+    A row without ids shares nothing. Equal ids are equal text, up to there.
+    """
+
+    tokens: int
+    offsets: IntArray
+    ids: IntArray
+
+    def of_rows(self, rows: IntArray, copy: IntArray) -> Blocks:
+        """The blocks of some rows; those of copy k > 0 are other texts than those of copy 0, and equal among themselves."""
+        counts = np.diff(self.offsets)[rows]
+        offsets = np.concatenate(([0], np.cumsum(counts)))
+        places = np.repeat(self.offsets[rows] - offsets[:-1], counts) + np.arange(offsets[-1])
+        beyond = int(self.ids.max(initial=0)) + 1
+        return Blocks(tokens=self.tokens, offsets=offsets, ids=self.ids[places] + np.repeat(copy * beyond, counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +60,28 @@ class TraceColumns:
     prompt_tokens: IntArray
     output_tokens: IntArray
     line: IntArray  # of the file, the header being line 1
+    blocks: Blocks | None = None  # None where the trace has no ids
+    images: IntArray = field(default_factory=_none)  # of each row; empty where no row has one
+    labels: tuple[str, ...] = ()  # sorts of requests; empty where the trace tells none
+    label: IntArray = field(default_factory=_none)  # of each row, into `labels`
     failed_rows: int = 0
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.line)
 
-
-class _Row(NamedTuple):
-    line: int
-    time_ns: int  # since any fixed moment
-    prompt_tokens: int
-    output_tokens: int
+    def of_rows(self, rows: IntArray, arrival_s: FloatArray, copy: IntArray | None = None) -> TraceColumns:
+        """Some rows at other times. `copy` numbers repetitions of a row: only copy 0 shares text with the original."""
+        return replace(
+            self,
+            arrival_s=arrival_s,
+            prompt_tokens=self.prompt_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            line=self.line[rows],
+            blocks=None if self.blocks is None else self.blocks.of_rows(rows, np.zeros_like(rows) if copy is None else copy),
+            images=self.images[rows] if len(self.images) else self.images,
+            label=self.label[rows] if self.labels else self.label,
+        )
 
 
 def load_trace(path: Path, start_s: float = 0.0, for_s: float | None = None, trace_format: TraceFormat | None = None) -> TraceColumns:
@@ -68,42 +90,8 @@ def load_trace(path: Path, start_s: float = 0.0, for_s: float | None = None, tra
     Raises InputError naming file and line on anything that is not a row of the format, on more rows or days than a plan holds, and
     if no row that can be replayed lies in the window.
     """
-    source = shown_path(path)
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            lines = _lines(iter(lambda: file.readline(MAX_LINE_CHARS), ""), source)
-            return _read_window(_rows(lines, source, trace_format), source, start_s, for_s)
-    except UnicodeDecodeError:
-        raise InputError("is not UTF-8 text; expected a CSV trace", source=source) from None
-    except FileNotFoundError:
-        raise InputError("does not exist", source=source) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=source) from None
-
-
-def _lines(chunks: Iterator[str], source: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines without their ends; blank ones are skipped."""
-    for number, chunk in enumerate(chunks, start=1):
-        if len(chunk) >= MAX_LINE_CHARS:
-            raise InputError(f"is longer than {MAX_LINE_CHARS} characters; is this a trace?", source=source, key=f"line {number}")
-        if chunk.strip():
-            yield number, chunk.strip()
-
-
-def _rows(lines: Iterator[tuple[int, str]], source: str, expected: TraceFormat | None) -> Iterator[_Row]:
-    _, header = next(lines, (0, None))
-    if header is None:
-        raise InputError("is empty; expected a trace with a header and rows", source=source)
-    found = HEADERS.get(header)
-    if found is None or found is not (expected or found):
-        known = "; ".join(f"{name.value}: {text}" for text, name in HEADERS.items())
-        wanted = f" of format {expected.value}" if expected else ""
-        raise InputError(f"= {shown(header)} is not the header of a trace{wanted} (known: {known})", source=source, key="line 1")
-    match found:
-        case TraceFormat.AZURE_2023:
-            return _azure_2023_rows(lines, source)
-        case _:
-            assert_never(found)
+    with open_trace(path, trace_format) as trace:
+        return _read_window(trace, shown_path(path), start_s, for_s)
 
 
 class _Window:
@@ -113,13 +101,16 @@ class _Window:
         self.source = source
         self.start_ns = round(start_s * NS_PER_S)
         self.end_ns = None if for_s is None else round((start_s + for_s) * NS_PER_S)
-        self.columns = array("q"), array("q"), array("q"), array("q")  # nanoseconds, prompt, output, line
+        self.columns = array("q"), array("q"), array("q"), array("q"), array("q"), array("q")
+        self.ids, self.offsets = array("q"), array("q", [0])
+        self.labels: dict[str, int] = {}
+        self.tally = Tally()
         self.failed_rows, self.first_failed_line = 0, 0
 
     def ends_before(self, at_ns: int) -> bool:
         return self.end_ns is not None and at_ns >= self.end_ns
 
-    def add(self, row: _Row, at_ns: int) -> None:
+    def add(self, row: Row, at_ns: int) -> None:
         """Raises InputError if the row is more than a plan can hold."""
         since_ns = at_ns - self.start_ns
         if since_ns < 0:
@@ -131,21 +122,40 @@ class _Window:
             self.failed_rows += 1
             self.first_failed_line = self.first_failed_line or row.line
             return
-        if len(self.columns[0]) == MAX_REQUESTS:
-            raise InputError(f"is one more than the {MAX_REQUESTS:,} rows of a plan: {SMALLER}", source=self.source, key=f"line {row.line}")
-        for column, value in zip(self.columns, (since_ns, row.prompt_tokens, row.output_tokens, row.line), strict=True):
+        if len(self.columns[0]) == MAX_REQUESTS or len(self.ids) > MAX_SEGMENTS:
+            limit = f"the {MAX_REQUESTS:,} rows" if len(self.columns[0]) == MAX_REQUESTS else f"the {MAX_SEGMENTS:,} pieces of prompt"
+            raise InputError(f"is one more than {limit} of a plan: {SMALLER}", source=self.source, key=f"line {row.line}")
+        values = (since_ns, row.prompt_tokens, row.output_tokens, row.line, row.images, self._label(row.label, row.line))
+        for column, value in zip(self.columns, values, strict=True):
             column.append(value)
+        self.ids.extend(row.blocks)
+        self.offsets.append(len(self.ids))
 
-    def trace(self) -> TraceColumns:
+    def _label(self, label: str, line: int) -> int:
+        if label not in self.labels and len(self.labels) >= MAX_LABELS - 1:
+            self.tally.count(f"are of one more sort than the {MAX_LABELS - 1} first ones, and are called {OTHER}", line)
+            label = OTHER
+        return self.labels.setdefault(label, len(self.labels))
+
+    def trace(self, block_tokens: int, words: tuple[str, ...]) -> TraceColumns:
         """What was added, as columns."""
-        arrival_ns, prompt_tokens, output_tokens, line = (np.frombuffer(column, dtype=np.int64) for column in self.columns)
+        columns = tuple(np.frombuffer(column, dtype=np.int64) for column in self.columns)
+        arrival_ns, prompt_tokens, output_tokens, line, images, label = columns
+        blocks = Blocks(
+            tokens=block_tokens, offsets=np.frombuffer(self.offsets, dtype=np.int64), ids=np.frombuffer(self.ids, dtype=np.int64)
+        )
+        failures = (self.failures(),) if self.failed_rows else ()
         return TraceColumns(
             arrival_s=arrival_ns / NS_PER_S,
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
             line=line,
+            blocks=blocks if len(self.ids) else None,
+            images=images if images.any() else _none(),
+            labels=tuple(self.labels) if any(self.labels) else (),
+            label=label if any(self.labels) else _none(),
             failed_rows=self.failed_rows,
-            warnings=(f"{self.source}: {self.failures()}",) if self.failed_rows else (),
+            warnings=tuple(f"{self.source}: {text}" for text in (*failures, *words, *self.tally.words())),
         )
 
     def failures(self) -> str:
@@ -154,18 +164,23 @@ class _Window:
         return f"{rows} left out, for zero tokens of prompt or answer mean a failed request; the first is line {self.first_failed_line}"
 
 
-def _read_window(rows: Iterator[_Row], source: str, start_s: float, for_s: float | None) -> TraceColumns:
+def _read_window(opened: OpenedTrace, source: str, start_s: float, for_s: float | None) -> TraceColumns:
+    if not opened.has_times:
+        problem = "has no times, so it cannot be replayed; `loadlab trace fit --rate` makes a scenario of its lengths"
+        raise InputError(problem, source=source)
     window = _Window(source, start_s, for_s)
     first_ns = last_ns = None
-    for row in rows:
+    for row in opened.rows:
+        assert row.time_ns is not None, "a trace with times has them in every row"
         first_ns = row.time_ns if first_ns is None else first_ns
         if last_ns is not None and row.time_ns < last_ns:
-            raise InputError("is earlier than the row before it; sort the trace by time", source=source, key=f"line {row.line}")
+            advice = "sort the trace by time; `loadlab trace convert` does"
+            raise InputError(f"is earlier than the row before it; {advice}", source=source, key=f"line {row.line}")
         last_ns = row.time_ns
         if window.ends_before(row.time_ns - first_ns):
             break
         window.add(row, row.time_ns - first_ns)
-    trace = window.trace()
+    trace = window.trace(opened.block_tokens, (*opened.notes, *opened.tally.words()))
     if len(trace):
         return trace
     if trace.failed_rows:
@@ -178,38 +193,3 @@ def _nothing(source: str, seen_s: float | None, start_s: float, for_s: float | N
         return InputError("is an empty trace: a header and no rows", source=source)
     window = f"from {format_duration(start_s)}" + ("" if for_s is None else f" for {format_duration(for_s)}")
     return InputError(f"has no rows in the window {window}; the rows read span {format_duration(seen_s)}", source=source)
-
-
-_AZURE_TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.(\d{1,9}))?", re.ASCII)
-_TOKENS = re.compile(r"\d{1,9}", re.ASCII)
-
-
-def _azure_2023_rows(lines: Iterator[tuple[int, str]], source: str) -> Iterator[_Row]:
-    """2023-11-16 18:17:03.9799600,4808,10. Nanoseconds as whole numbers: a float would lose the seventh digit."""
-    names = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-    second_text, second_ns = "", 0
-    for line, text in lines:
-        columns = text.split(",")
-        if len(columns) != len(names):
-            raise InputError(f"has {len(columns)} columns, expected 3: {','.join(names)}", source=source, key=f"line {line}")
-        time = _AZURE_TIME.fullmatch(columns[0])
-        if time is None:
-            raise _bad_column(source, line, names[0], columns[0], "a time such as 2023-11-16 18:17:03.9799600")
-        if time[1] != second_text:
-            second_text, second_ns = time[1], _seconds(time[1], source, line) * NS_PER_S
-        for name, column in zip(names[1:], columns[1:], strict=True):
-            if not _TOKENS.fullmatch(column):
-                raise _bad_column(source, line, name, column, "a whole number of tokens, 0 to 999,999,999")
-        yield _Row(line, second_ns + int((time[2] or "").ljust(9, "0")), int(columns[1]), int(columns[2]))
-
-
-def _seconds(text: str, source: str, line: int) -> int:
-    try:
-        since = datetime.fromisoformat(text) - datetime(1970, 1, 1)  # the file names no zone; only differences count
-    except ValueError:
-        raise _bad_column(source, line, "TIMESTAMP", text, "a date and time that exist") from None
-    return since.days * 86400 + since.seconds
-
-
-def _bad_column(source: str, line: int, name: str, value: str, wanted: str) -> InputError:
-    return InputError(f"{name} = {shown(value)} must be {wanted}", source=source, key=f"line {line}")

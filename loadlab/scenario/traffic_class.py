@@ -12,6 +12,7 @@ from loadlab.scenario.arrivals import Arrivals
 from loadlab.scenario.joint import Joint, Pairs
 from loadlab.scenario.limits import MAX_CLASSES, Span, Weight, WeightOrZero
 from loadlab.scenario.plan import RequestKind
+from loadlab.scenario.reuse import Reuse
 from loadlab.scenario.sessions import Sessions
 from loadlab.schema import Bound, Share, shown
 from loadlab.slo import Slo
@@ -85,6 +86,7 @@ class TrafficClass:
     images: Images | None = None
     arrivals: Arrivals | None = None
     sessions: Sessions | None = None
+    reuse: Reuse | None = None
     rag: Rag | None = None
     agent: Agent | None = None
     router: Router | None = None
@@ -151,7 +153,11 @@ class TrafficClass:
 
     def _check_applications(self) -> None:
         """Which tables do not go together."""
-        for one, other in (("agent", "sessions"), ("agent", "rag"), ("fan_out", "sessions"), ("fan_out", "agent")):
+        apart = (
+            *(("agent", "sessions"), ("agent", "rag"), ("fan_out", "sessions"), ("fan_out", "agent")),
+            *(("reuse", "sessions"), ("reuse", "rag"), ("reuse", "agent")),
+        )
+        for one, other in apart:
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise ValueError(f"{one} must not stand beside {other}: write two classes")
         if self.images is not None and (self.fan_out is not None or self.escalation is not None):

@@ -24,16 +24,16 @@ class Autoscaler:
 
     def look(self, now_ps: int) -> None:
         """Starts a replica, or retires one, if the interval has passed and the load asks for it."""
-        self._starting = {replica for replica in self._starting if not replica.is_up}
+        self._starting = {replica for replica in self._starting if not replica.service.is_up}
         for replica in [replica for replica in self._retiring if not replica.outstanding]:
             self._retiring.remove(replica)
             self._off.add(replica)
-            replica.retire(False)
+            replica.service.retire(False)
             replica.stop(NEVER_PS)
         if self._looked_ps is not None and now_ps - self._looked_ps < self._interval_ps:
             return
         self._looked_ps = now_ps
-        serving = [replica for replica in self._replicas if replica.is_open]
+        serving = [replica for replica in self._replicas if replica.service.is_open]
         count = len(serving) + len(self._starting)
         outstanding = sum(replica.outstanding for replica in serving)
         if outstanding > self._rule.target_outstanding * count and self._off:
@@ -43,4 +43,4 @@ class Autoscaler:
             first.stop(now_ps + self._startup_ps)
         elif outstanding < self._rule.target_outstanding / 2 * count and len(serving) > self._rule.min_replicas:
             self._retiring.add(serving[-1])
-            serving[-1].retire(True)
+            serving[-1].service.retire(True)

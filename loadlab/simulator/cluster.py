@@ -310,7 +310,7 @@ class SimulatedCluster:
         return [
             ReplicaState(
                 name=replica.name,
-                is_up=replica.is_up,
+                is_up=replica.service.is_up,
                 running=len(replica.batcher.running),
                 waiting=replica.batcher.num_waiting,
                 kv_usage=replica.kv_usage,

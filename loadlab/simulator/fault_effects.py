@@ -67,7 +67,7 @@ class FaultEffects:
 
     def _drain(self, replica: Replica, change: int) -> None:
         count = self._draining[replica.index] = self._draining.get(replica.index, 0) + change
-        replica.drain(count > 0)
+        replica.service.drain(count > 0)
 
     def _slow_down(self, replica: Replica, fault: SlowGpu | SlowLink, now: int) -> None:
         self._slow.setdefault(replica.index, []).append(fault)

@@ -41,13 +41,13 @@ def read_gauges(replica: Replica, pool: str, spec: PoolSpec, effects: FaultEffec
         gpu = hardware.gpu
         memory = find(gpus(), gpu, what="gpu").memory_bytes
         unreserved = batcher.kv_tokens * capacity.kv_bytes_per_token if capacity.num_blocks is None else 0.0
-        used = memory - capacity.memory_left_bytes + unreserved if replica.is_up else 0.0
+        used = memory - capacity.memory_left_bytes + unreserved if replica.service.is_up else 0.0
     return ReplicaGauges(
         name=replica.name,
         pool=pool,
         model=spec.serves[0] if spec.serves else "",
         gpu=gpu,
-        is_up=replica.is_up,
+        is_up=replica.service.is_up,
         running=len(batcher.running),
         waiting=batcher.num_waiting,
         kv_usage=replica.kv_usage,

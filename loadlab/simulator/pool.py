@@ -56,7 +56,7 @@ class Pool:
     @property
     def is_up(self) -> bool:
         """Whether any replica takes sequences."""
-        return any(replica.is_open for replica in self.replicas)
+        return any(replica.service.is_open for replica in self.replicas)
 
     def refusal(self, sequence: Sequence) -> Cause | None:
         """Why a sequence could never run here, if so."""
@@ -75,7 +75,7 @@ class Pool:
             self._autoscaler.look(at_ps)
         eligible = self.replicas
         if self._closed:
-            eligible = [replica for replica in eligible if replica.is_open]
+            eligible = [replica for replica in eligible if replica.service.is_open]
             if not eligible:
                 return Cause.NO_REPLICA
         if self._free_share < 1:

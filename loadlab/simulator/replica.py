@@ -4,8 +4,8 @@ A *stretch* is a number of steps whose duration grows linearly, because only the
 `first_ps + i * slope_ps`. A step with prefill is a stretch of one. Pure decoding runs to the next completion, block shortage,
 memory limit or change of noise, unless an arrival, somebody who leaves or a fault cuts it at the first step end strictly after.
 
-Longer than other files, and its loop flatter than other functions, on purpose: the simulator's time is spent here, two or three
-boundaries a request, where a call costs as much as a line. Its judge is the slow twin in tests/simulator/twin.
+The loop is flatter than other functions: the simulator's time is spent here, two or three boundaries a request, where a call costs
+as much as a line. Its judge is the slow twin in tests/simulator/twin.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from loadlab.simulator.draws import lognormal_factor
 from loadlab.simulator.events import Outbox
 from loadlab.simulator.kv_cache import Holders
 from loadlab.simulator.sequence import Sequence
+from loadlab.simulator.service import Service
 from loadlab.simulator.sharding import KvCapacity
 from loadlab.simulator.spec import Batching, EngineLimits
 from loadlab.simulator.step_time import StepTimes
@@ -39,10 +40,9 @@ class Replica:
     """
 
     __slots__ = (
-        "_base_times", "_closed", "_dead_until_ps", "_ends", "_first_ps", "_holders", "_is_drained", "_is_retiring", "_is_special",
-        "_is_static", "_is_unbounded", "_limits", "_noise_cv", "_outbox", "_prefill_tokens", "_restart_ps", "_safe_step_tokens",
-        "_seed", "_slope_ps", "_start_ps", "_steps", "_times", "batcher", "capacity", "holds_tokens", "index", "is_up", "log", "name",
-        "ooms", "reported_kv_used_blocks", "run_until",
+        "_base_times", "_ends", "_first_ps", "_holders", "_is_special", "_is_static", "_is_unbounded", "_limits", "_noise_cv", "_outbox",
+        "_prefill_tokens", "_restart_ps", "_safe_step_tokens", "_seed", "_slope_ps", "_start_ps", "_steps", "_times", "batcher",
+        "capacity", "holds_tokens", "index", "log", "name", "ooms", "reported_kv_used_blocks", "run_until", "service",
     )  # fmt: skip
 
     def __init__(
@@ -66,12 +66,9 @@ class Replica:
         self.log = StretchLog(timeline_for(capacity))
         self._holders = holders
         self.batcher = Batcher(limits, capacity, self.log.timeline, outbox, holders, index)
-        self.is_up = True
-        self._closed = closed
-        self._is_drained = self._is_retiring = False  # by a fault; by autoscaling
+        self.service = Service(index, closed)
         self.holds_tokens = capacity.holds_tokens(limits.allocation)
         self.ooms = 0
-        self._dead_until_ps = 0
         self.reported_kv_used_blocks = 0  # what routers know: see docs/simulator-model.md, Orchestrator
         self._ends = ends
         self._limits = limits
@@ -89,11 +86,6 @@ class Replica:
         lives = self._lives()
         next(lives)
         self.run_until: Callable[[int], None] = lives.send  # lets happen what does up to a time
-
-    @property
-    def is_open(self) -> bool:
-        """Up, and takes new sequences."""
-        return self.index not in self._closed
 
     @property
     def outstanding(self) -> int:
@@ -183,8 +175,8 @@ class Replica:
         self.batcher = Batcher(self._limits, self.capacity, self.log.timeline, self._outbox, self._holders, self.index, dead.tick)
         self.batcher.preemptions, self.batcher.pool.evicted = dead.preemptions, dead.pool.evicted
         self._steps = self.reported_kv_used_blocks = 0
-        self._dead_until_ps = max(ready_ps, self._dead_until_ps)
-        self.stop(ready_ps if self.is_up else max(ready_ps, self._ends[self.index]))
+        self.service.die(ready_ps)
+        self.stop(ready_ps if self.service.is_up else max(ready_ps, self._ends[self.index]))
 
     def run_out_of_memory(self, at_ps: int) -> None:
         """The process dies of it, and is back after its restart."""
@@ -194,25 +186,7 @@ class Replica:
 
     def stop(self, ready_ps: int) -> None:
         """Down until `ready_ps`, and as long as it is dead. It must be empty."""
-        self.is_up = False
-        self._closed.add(self.index)
-        self._ends[self.index] = max(ready_ps, self._dead_until_ps)
-
-    def drain(self, is_drained: bool) -> None:
-        """A fault keeps new sequences away, or no longer."""
-        self._is_drained = is_drained
-        self._open_or_close()
-
-    def retire(self, is_retiring: bool) -> None:
-        """Autoscaling keeps new sequences away, or no longer."""
-        self._is_retiring = is_retiring
-        self._open_or_close()
-
-    def _open_or_close(self) -> None:
-        if self.is_up and not self._is_drained and not self._is_retiring:
-            self._closed.discard(self.index)
-        else:
-            self._closed.add(self.index)
+        self._ends[self.index] = self.service.stop(ready_ps)
 
     def _apply(self, steps: int) -> None:
         """Lets `steps` steps of the stretch under way have happened, as run_until does at its end."""
@@ -255,10 +229,10 @@ class Replica:
         frame from one call to the next. What is rare has a function of its own.
         """
         ends, index, log = self._ends, self.index, self.log.packed
-        is_special, is_unbounded, safe_tokens = self._is_special, self._is_unbounded, self._safe_step_tokens
+        is_special, is_unbounded, safe_tokens, service = self._is_special, self._is_unbounded, self._safe_step_tokens, self.service
         limit_ps = yield
         while True:
-            while not self.is_up:
+            while not service.is_up:
                 if ends[index] <= limit_ps:
                     self._get_ready()
                 else:
@@ -268,7 +242,7 @@ class Replica:
             needs, block_size, num_blocks = decoding.needs, pool.block_size, pool.num_blocks
             now, steps, tick = ends[index], self._steps, batcher.tick
             start_ps = first_ps = slope_ps = prefill_tokens = 0
-            while self.is_up:
+            while service.is_up:
                 while now <= limit_ps:
                     if steps:
                         # The stretch ends: its steps after the first take their blocks, every decoding sequence gains its tokens.
@@ -346,8 +320,7 @@ class Replica:
                     now, steps = ends[index], self._steps  # it may have been woken, cut, or taken down meanwhile
 
     def _get_ready(self) -> None:
-        self.is_up = True
-        self._open_or_close()
+        self.service.start()
         self._ends[self.index] = NEVER_PS
 
     def _limited_steps(self, steps: int) -> int:

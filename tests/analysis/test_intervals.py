@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
 from scipy.stats import binom, binomtest, quantile_test, t
 
+from loadlab.analysis import intervals
 from loadlab.analysis.intervals import (
     autocorrelation_time,
     integrated_time,
@@ -159,6 +160,14 @@ def test_long_dependence_is_summed_beyond_the_direct_lags() -> None:
 
 
 # --- claims ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_looking_block_by_block_sees_what_the_whole_series_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reach passed twice, and the last block cut short."""
+    series = ar1(100_003, 0.999, 4)
+    whole = integrated_time(series)
+    monkeypatch.setattr(intervals, "FIRST_REACH", 64)
+    assert integrated_time(series) == whole
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,8 @@ def print_overload(repetitions: int) -> None:
 
 def print_warm_up(repetitions: int) -> None:
     """How often a warm-up is cut where there is none, and where the first 200 requests are up to 3 s slower."""
-    print(
-        "\n| load | n | cut, of runs without a cold start | cut, of runs with one | median cut of the 200 cold ones |\n|---|---|---|---|---|"
-    )
+    print("\n| load | n | cut, of runs without a cold start | cut, of runs with one | median cut of the 200 cold ones |")
+    print("|---|---|---|---|---|")
     for load in LOADS:
         plain = [simulate(load, 2_000, 1_000 + i) for i in range(repetitions)]
         cold = [times.copy() for times in plain]

@@ -233,13 +233,17 @@ BAD: list[tuple[str, str, str]] = [
 ]
 
 
+def read_and_plan(path: Path) -> None:
+    scenario = load_scenario(path)
+    build_plan(scenario, 1, trace_of(scenario))
+
+
 @pytest.mark.parametrize(("why", "text", "words"), BAD, ids=[row[0] for row in BAD])
 def test_bad_traffic_is_told_by_key_value_and_what_is_allowed(tmp_path: Path, why: str, text: str, words: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        scenario = load_scenario(path)
-        build_plan(scenario, 1, trace_of(scenario))
+        read_and_plan(path)
     message = str(caught.value)
     assert words in message, why
     assert message.startswith(f"{path}: ")

@@ -204,7 +204,7 @@ def test_a_broken_scenario_file_is_told_by_file_key_value_and_what_is_allowed(tm
         ('kind = "closed_loop"\nusers = 4\nduration_s = 60', "load.duration_s is not a known key"),
         ('kind = "replay"', "classes.chat.prompt_tokens must be left out in a replay"),
         ('kind = "closed_loop"\nusers = 4\nrequests = 4\nramp_up_s = "31d"', "load.ramp_up_s = '31d' must be >= 0 and at most 30 days"),
-        ('kind = "replay"\nformat = "azure-2024"', "load.format = 'azure-2024' must be one of azure-2023"),
+        ('kind = "replay"\nformat = "azure-1999"', "load.format = 'azure-1999' must be one of azure-2023"),
     ],
 )
 def test_a_load_refuses_what_does_not_belong_to_it(tmp_path: Path, load: str, words: str) -> None:

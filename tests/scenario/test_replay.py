@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from loadlab.scenario.build import build_plan
 from loadlab.scenario.load import Replay, Rescale
 from loadlab.scenario.model import Scenario, TrafficClass
 from loadlab.scenario.plan import FloatArray
+from loadlab.scenario.prompts import PromptWriter
 from loadlab.scenario.replay import reshaped
-from loadlab.scenario.traces import TraceColumns
+from loadlab.scenario.traces import TraceColumns, load_trace
 
 
 def trace_of(times: FloatArray) -> TraceColumns:
@@ -79,3 +82,24 @@ def test_what_cannot_be_done_is_said_by_key(load: Replay, words: str) -> None:
 def test_the_plan_of_a_rescaled_replay_depends_on_its_seed_only() -> None:
     scenario = Scenario(name="t", load=Replay(rate_factor=0.5, rescale=Rescale.THIN), classes={"chat": TrafficClass(model="m")})
     assert build_plan(scenario, 1, BURSTS).digest == build_plan(scenario, 1, BURSTS).digest != build_plan(scenario, 2, BURSTS).digest
+
+
+def test_blocks_that_a_trace_names_are_texts_that_prompts_share(tmp_path: Path) -> None:
+    rows = [(0, 40, [1, 2, 3]), (1, 40, [1, 2, 9]), (2, 20, []), (3, 33, [1, 2, 3])]
+    path = tmp_path / "trace.csv"
+    lines = [f"{t},{prompt},5,16,{' '.join(map(str, ids))}" for t, prompt, ids in rows]
+    path.write_text("arrival_s,prompt_tokens,output_tokens,block_tokens,blocks\n" + "\n".join(lines) + "\n")
+    load = Replay(rate_factor=2, rescale=Rescale.SUPERPOSE)
+    scenario = Scenario(name="blocks", load=load, classes={"all": TrafficClass(model="m")})
+    once = build_plan(replace(scenario, load=Replay()), 1, load_trace(path))
+    pieces = [[(s.content, s.tokens) for s in request.segments] for request in once.requests()]
+    assert [[tokens for _, tokens in piece] for piece in pieces] == [[16, 16, 8], [16, 16, 8], [20], [16, 16, 1]]
+    assert pieces[0][:2] == pieces[1][:2] == pieces[3][:2]
+    assert pieces[0][2][0] == pieces[3][2][0] != pieces[1][2][0]
+    writer = PromptWriter(once)
+    texts = [writer.text(request) for request in once.requests()]
+    assert texts[0][: 4 * 32 - 1] == texts[1][: 4 * 32 - 1]
+    assert texts[0][:16] != texts[2][:16]
+    twice = build_plan(scenario, 1, load_trace(path))
+    assert len(twice) == 8
+    assert len({request.segments[0].content for request in twice.requests()}) == 4  # a copy shares among itself only

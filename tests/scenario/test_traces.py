@@ -128,7 +128,7 @@ def test_a_window_without_rows_says_how_long_the_trace_is(tmp_path: Path) -> Non
 def test_a_missing_trace_and_one_that_is_not_text_are_input_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.csv: does not exist"):
         load_trace(tmp_path / "nowhere.csv")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder without"):
         load_trace(tmp_path)
     binary = tmp_path / "binary.csv"
     binary.write_bytes(b"\x93NUMPY\xff\xfe")
