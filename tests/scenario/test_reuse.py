@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadlab.scenario.arrivals import Poisson
@@ -22,9 +22,10 @@ def scenario(law: Reuse) -> Scenario:
     def sort(reuse: Reuse | None) -> TrafficClass:
         return TrafficClass(model="m", prompt_tokens=Uniform(min=1, max=400), output_tokens=Uniform(min=1, max=9), reuse=reuse)
 
-    return Scenario(name="r", load=OpenLoop(arrivals=Poisson(rate_per_s=1), requests=300), classes={"a": sort(law), "b": sort(None)})
+    return Scenario(name="r", load=OpenLoop(arrivals=Poisson(rate_per_s=1), requests=100), classes={"a": sort(law), "b": sort(None)})
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     law=st.builds(
         Reuse,
