@@ -52,13 +52,14 @@ def _try(job: Job, traffic_class: str, model: str, kind: RequestKind, maker: Req
         elif answer.outcome in _FATAL and (answer.http_status is None or answer.http_status < SERVER_ERRORS):
             raise Refusal(f"asked model {job.models[model]!r} for one token ({kind}) and got {said}")
         else:
-            notes.append(f"the first request to model {job.models[model]!r} was answered with {said}")
+            keyless = "" if job.api_key is not None else "; no API key is sent, --api-key-env would name one"
+            notes.append(f"the first request to model {job.models[model]!r} was answered with {said}{keyless}")
             return
 
 
 def _words(job: Job, answer: Answer) -> str:
     status = "" if answer.http_status is None else f"HTTP {answer.http_status}, "
-    words = f"{status}{answer.cause or answer.outcome}" + (f": {answer.error}" if answer.error else "")
+    words = f"{status}{answer.cause or answer.outcome}" + (f": {answer.error.rstrip('.')}" if answer.error else "")
     return words if job.api_key is None else words.replace(job.api_key, "[API key]")
 
 
