@@ -19,6 +19,7 @@ from loadlab.wire.openai import without_refused_field
 
 PATIENCE_S = 60.0  # a cold model takes long to say its first word
 SERVER_ERRORS = 500
+NOT_IMPLEMENTED = 501  # llama.cpp's server without --embeddings: no failure, and it will not get better
 _FATAL = (Outcome.CONNECTION_ERROR, Outcome.HTTP_ERROR, Outcome.NOT_SENT)
 
 
@@ -49,12 +50,18 @@ def _try(job: Job, traffic_class: str, model: str, kind: RequestKind, maker: Req
         if simpler is not None:
             maker.options = simpler
             notes.append(f"the target refused a field ({said}): it is left out, so that answers may be shorter than planned")
-        elif answer.outcome in _FATAL and (answer.http_status is None or answer.http_status < SERVER_ERRORS):
+        elif answer.outcome in _FATAL and not _may_pass(answer.http_status):
             raise Refusal(f"asked model {job.models[model]!r} for one token ({kind}) and got {said}")
         else:
-            keyless = "" if job.api_key is not None else "; no API key is sent, --api-key-env would name one"
+            is_keyless = job.api_key is None and answer.http_status == SERVER_ERRORS  # LiteLLM's whole answer to a missing key
+            keyless = "; no API key is sent, --api-key-env would name one" if is_keyless else ""
             notes.append(f"the first request to model {job.models[model]!r} was answered with {said}{keyless}")
             return
+
+
+def _may_pass(http_status: int | None) -> bool:
+    """True for a failure of the server itself, which a load test may go on to measure."""
+    return http_status is not None and http_status >= SERVER_ERRORS and http_status != NOT_IMPLEMENTED
 
 
 def _words(job: Job, answer: Answer) -> str:
