@@ -37,7 +37,8 @@ def live_screen(screen: Screen, what: str, target: Target | None) -> Iterator[tu
         doing = now
 
     if screen.status.is_terminal:
-        with Live(console=screen.status, transient=True, auto_refresh=False) as live:
+        before = Text(f"{what}: starting, and trying the target with one request", style="dim")
+        with Live(before, console=screen.status, transient=True, auto_refresh=False) as live:
             yield progress_of, lambda view: live.update(live_table(doing, view), refresh=True)
     else:
         yield progress_of, _plain(screen.status, lambda: doing)

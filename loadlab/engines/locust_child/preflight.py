@@ -12,7 +12,7 @@ from loadlab.engines.locust_child.connection import Connector
 from loadlab.engines.locust_child.exchange import Exchange, GivenUp
 from loadlab.engines.locust_child.requests import ReadyRequest, RequestMaker
 from loadlab.engines.messages import Job
-from loadlab.record.request import Outcome
+from loadlab.record.request import Cause, Outcome
 from loadlab.scenario.plan import RequestKind, RequestPlan
 from loadlab.wire.answer import Answer, Ending
 from loadlab.wire.openai import without_refused_field
@@ -51,12 +51,21 @@ def _try(job: Job, traffic_class: str, model: str, kind: RequestKind, maker: Req
             maker.options = simpler
             notes.append(f"the target refused a field ({said}): it is left out, so that answers may be shorter than planned")
         elif answer.outcome in _FATAL and not _may_pass(answer.http_status):
-            raise Refusal(f"asked model {job.models[model]!r} for one token ({kind}) and got {said}")
+            raise Refusal(f"asked model {job.models[model]!r} for one token ({kind}) and got {said}{_remedy(job, answer)}")
         else:
             is_keyless = job.api_key is None and answer.http_status == SERVER_ERRORS  # LiteLLM's whole answer to a missing key
             keyless = "; no API key is sent, --api-key-env would name one" if is_keyless else ""
             notes.append(f"the first request to model {job.models[model]!r} was answered with {said}{keyless}")
             return
+
+
+def _remedy(job: Job, answer: Answer) -> str:
+    """What to do about a refusal, where it is plain."""
+    if answer.cause is Cause.TLS:
+        return ". SSL_CERT_FILE=FILE names a certificate to trust; --insecure verifies none"
+    if answer.http_status in (401, 403):
+        return ". No API key was sent: --api-key-env names one" if job.api_key is None else ". An API key was sent"
+    return ""
 
 
 def _may_pass(http_status: int | None) -> bool:
