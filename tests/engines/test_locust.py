@@ -144,7 +144,9 @@ def test_any_json_endpoint_can_be_loaded_by_a_template(tmp_path: Path) -> None:
     ("fault", "says"),
     [
         ("wrong_key", "HTTP 401.*--api-key-env"),
-        ("unknown_model", "does not exist"),
+        ("forbidden", "HTTP 403"),
+        ("unknown_model", "HTTP 404.*does not exist"),
+        ("unknown_field", "HTTP 422.*not permitted"),
         ("redirect", "HTTP 302"),
         ("reset_at_once", "reset"),
         ("not_implemented", "HTTP 501.*does not support embeddings"),
