@@ -45,7 +45,7 @@ class Writer(Protocol):
 class Choice:
     """One answer of a request: a client of the real-time cluster."""
 
-    __slots__ = ("_exchange", "answer", "index", "is_finished", "prompt", "sequence", "times_ps", "tokens", "told")
+    __slots__ = ("_exchange", "answer", "index", "is_finished", "prompt", "sequence", "times_ps", "tokens", "told", "words")
 
     def __init__(self, exchange: Exchange, index: int, prompt: Prompt, answer: Answer, sequence: Sequence) -> None:
         self._exchange = exchange
@@ -54,6 +54,7 @@ class Choice:
         self.answer = answer
         self.sequence = sequence
         self.tokens = answer.tokens
+        self.words = answer.words  # asked for with every token
         self.told = 0
         self.times_ps = array("q")  # of each token told
         self.is_finished = False  # its finish reason is told

@@ -46,7 +46,7 @@ class StreamWriter:
             self._connection.transport.write(self._beginning(choice) + self._events(choice, first, last, finish_reason))
             return
         plain = self._plain.get(choice.index)
-        words = choice.answer.words
+        words = choice.words
         if plain is not None and finish_reason is None and last == first + 1 and words is not None:
             piece = words.piece(first, last)
             if len(piece) == 4:
@@ -69,7 +69,7 @@ class StreamWriter:
             dialect.role_chunk(question.kind, self._id, self._created_s, question.model, index, usage)
             for index in range(len(question.prompts) * question.choices)
         ]
-        if not question.has_continuous_usage and choice.answer.words is not None:
+        if not question.has_continuous_usage and choice.words is not None:
             for index in range(len(roles)):
                 before, behind = self._frame(index, Channel.CONTENT)
                 size = len(before) + 4 + len(behind) + len(_TAIL)

@@ -15,6 +15,8 @@ from time import monotonic, process_time
 
 import uvloop
 
+PLATEAU_S = 12.0
+
 
 class Stream(asyncio.Protocol):
     """One request; notes when bytes came, and counts events."""
@@ -42,6 +44,14 @@ class Stream(asyncio.Protocol):
         self._done.set_result(None)
 
 
+async def rate(streams: list[Stream]) -> float:
+    """Events a second while all streams are under way."""
+    await asyncio.sleep(1)
+    before, begin_s = sum(stream.events for stream in streams), monotonic()
+    await asyncio.sleep(PLATEAU_S)
+    return (sum(stream.events for stream in streams) - before) / (monotonic() - begin_s)
+
+
 async def main(port: int, streams: int, tokens: int, ramp_s: float, steps_s: list[float]) -> None:
     loop = asyncio.get_running_loop()
     gaps = [array("d") for _ in steps_s]
@@ -58,12 +68,14 @@ async def main(port: int, streams: int, tokens: int, ramp_s: float, steps_s: lis
         _, protocol = await loop.create_connection(lambda body=body, own=own, done=done: Stream(body, own, done), "127.0.0.1", port)
         opened.append(protocol)
         waits.append(done)
+    plateau = asyncio.create_task(rate(opened))
     await asyncio.gather(*waits)
     took_s = monotonic() - begin_s
     late_s = sorted(gap - step_s for own, step_s in zip(gaps, steps_s, strict=True) for gap in own)
     events = sum(stream.events for stream in opened)
     print(json.dumps({
         "streams": streams, "tokens": events - 2 * streams, "took_s": took_s, "client_cpu_s": process_time(),
+        "plateau_tokens_per_s": await plateau,
         "gap_excess_p50_ms": 1e3 * late_s[len(late_s) // 2], "gap_excess_p99_ms": 1e3 * late_s[int(len(late_s) * 0.99)],
     }))  # fmt: skip
 
