@@ -49,11 +49,13 @@ class _Latencies:
             )
             if due is not None and end is not None:
                 self.first_s, self.last_s = min(self.first_s, due), max(self.last_s, end)
-            if row["outcome"] != Outcome.OK or first is None:
+            if row["outcome"] != Outcome.OK:
+                continue
+            self.e2e_s.append(end - due)
+            if first is None:  # an embedding has no tokens of an answer
                 continue
             self.tokens += tokens
             self.ttft_s.append(first - due)
-            self.e2e_s.append(end - due)
             if tokens > 1:
                 self.tpot_s.append((last - first) / (tokens - 1))
 

@@ -13,7 +13,7 @@ from loadlab.schema import read_toml, shown, shown_path, sort_of
 
 _PACKAGE = Path(__file__).parents[1]
 _RUN = re.compile(r"^#\s+(loadlab run \S+.*)$", re.MULTILINE)
-_CLUSTER = re.compile(r"sim:(\S+)")
+_TARGET = re.compile(r"--target (sim:\S+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,15 @@ class Entry:
     command: str
 
     @property
+    def target(self) -> str:
+        """What the header's command loads, such as `sim:scenarios/clusters/t4-14b.toml`; empty where it names no cluster."""
+        found = _TARGET.search(self.command)
+        return "" if found is None else found[1]
+
+    @property
     def cluster(self) -> Path | None:
         """The cluster that the header's command names, as a file; None where there is none."""
-        found = _CLUSTER.search(self.command)
-        return None if found is None else find_cluster(Path(found[1]))
+        return find_cluster(Path(self.target.removeprefix("sim:"))) if self.target else None
 
 
 def shipped_folder() -> Path:

@@ -142,4 +142,4 @@ def test_every_key_of_a_table_is_documented(table: type) -> None:
 
 def test_the_worked_example_is_the_file_that_the_command_runs() -> None:
     file = (DOCUMENT.parents[1] / "scenarios" / "support-desk.toml").read_text(encoding="utf-8")
-    assert file.partition("\n")[2] == BLOCKS[0]
+    assert file[file.index("schema = ") :] == BLOCKS[0]
