@@ -34,6 +34,9 @@ reports: $(VENV)/.installed  ## Make the published studies under reports/ again.
 	$(BIN)/loadlab break-even --tiers scenarios/hosting/routing-90.toml --tiers scenarios/hosting/routing-95.toml \
 		--tiers scenarios/hosting/routing-99.toml --out reports/routing --quiet
 	$(BIN)/loadlab decide scenarios/hosting/decision-support-desk.toml --out reports/decision --quiet
+	@rm -rf reports/t4-study/capacity
+	$(BIN)/loadlab capacity scenarios/t4-chat-capacity.toml --target sim:scenarios/clusters/t4-14b.toml \
+		--rates 0.4,0.6,0.8,0.9,1,1.1,1.2,1.4/s --requests 10000 --out reports/t4-study/capacity --quiet
 
 demo-http: $(VENV)/.installed  ## Serve two simulated T4 over HTTP, load them for 30 s, show the report in reports/runs/demo-http.
 	@rm -rf $(DEMO_HTTP)

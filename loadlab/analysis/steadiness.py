@@ -14,7 +14,7 @@ from loadlab.analysis.table import FloatArray, RequestTable
 BATCH = 5
 BLOCKS = 10
 SIGNIFICANCE = 0.05
-BACKLOG_GROWTH = 0.02  # of the requests that came meanwhile
+BACKLOG_GROWTH = 0.03  # of the requests that came meanwhile
 MIN_SETTLED = 200  # 40 means of five: with fewer, chance cuts as much as warm-up does
 DIFFERS_AT = 5.0
 MIN_REQUESTS = 100  # ten a block: fewer say nothing of a trend

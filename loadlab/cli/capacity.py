@@ -88,10 +88,11 @@ def _probing(scenario: Path, target: str | None, http: HttpFlags, slo: list[str]
     from loadlab.campaign.trial import host_facts
     from loadlab.scenario.files import load_scenario
     from loadlab.scenario.judgement import with_flags
+    from loadlab.scenario.library import find_scenario
     from loadlab.schema import as_table
     from loadlab.slo import read_slos
 
-    held = with_flags(load_scenario(scenario), slo)
+    held = with_flags(load_scenario(find_scenario(scenario)), slo)
     slos = read_slos(as_table(held), str(scenario))
     if slos is None:
         raise InputError('has no SLO: write [slo] with a limit such as ttft = "800ms", or pass --slo ttft=800ms', source=str(scenario))
@@ -158,10 +159,11 @@ def _from_runs(scenario: Path, paths: list[Path], slo: list[str], screen: Screen
     from loadlab.report.capacity import print_capacity, summarise_capacity
     from loadlab.scenario.files import load_scenario
     from loadlab.scenario.judgement import with_flags
+    from loadlab.scenario.library import find_scenario
     from loadlab.schema import as_table
     from loadlab.slo import read_slos
 
-    held = with_flags(load_scenario(scenario), slo)
+    held = with_flags(load_scenario(find_scenario(scenario)), slo)
     slos = read_slos(as_table(held), str(scenario))
     if slos is None:
         raise InputError('has no SLO: write [slo] with a limit such as ttft = "800ms", or pass --slo ttft=800ms', source=str(scenario))

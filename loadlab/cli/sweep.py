@@ -69,6 +69,7 @@ def sweep(
     from loadlab.planning.grid import parse_axis
     from loadlab.scenario.files import load_scenario
     from loadlab.scenario.judgement import with_flags
+    from loadlab.scenario.library import find_scenario
 
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the folder")
@@ -80,7 +81,8 @@ def sweep(
     aim = parse_target(target, http, screen)
     assert aim is not None
     asked = Sweep(
-        scenario=with_flags(load_scenario(scenario), slo or []), target=aim, axes=tuple(parse_axis(text) for text in over), seeds=seeds,
+        scenario=with_flags(load_scenario(find_scenario(scenario)), slo or []),
+        target=aim, axes=tuple(parse_axis(text) for text in over), seeds=seeds,
         seed=seed, requests=requests, out=resume or out or default_out(f"sweep-{scenario.stem}"),
     )  # fmt: skip
     if plan:
@@ -118,7 +120,7 @@ def _print_plan(asked: Sweep, jobs: list[Job], screen: Screen) -> None:
     from loadlab.units import format_duration
 
     for axis in asked.axes:
-        screen.say(f"{axis.name} ({axis.key}): {', '.join(map(str, axis.values))}")
+        screen.say(f"{axis.name if axis.name == axis.key else f'{axis.name} ({axis.key})'}: {', '.join(map(str, axis.values))}")
     screen.say(f"{len(jobs):,} runs, {asked.seeds} a cell")
     if isinstance(asked.target, Path):
         begun = time.monotonic()

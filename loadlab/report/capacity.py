@@ -35,6 +35,7 @@ def summarise_capacity(
         "note": result.note,
         "sentence": sentence(result),
         "slo": {"default": asdict(slos.default), "by_class": {key: asdict(slo) for key, slo in slos.by_class.items()}},
+        "slo_text": slo_text(slos),
         "target_share": 1 - result.budget,
         "error_budget": result.budget,
         "capacity_per_s": {
@@ -119,7 +120,8 @@ def print_capacity(summary: Json, slos: Slos, console: Console) -> None:
     console.print(level_table(summary["levels"]))
     console.print(
         f"{summary['requests']:,} requests in {len(summary['levels'])} probes. bad: failed, or over a limit. tau: so many neighbouring "
-        "requests say as much as one independent one. [90 %] of the bad share, on n / tau.",
+        "requests say as much as one independent one. [90 %] of the bad share, on n / tau. plan: how its digest begins; capacity.json has "
+        "all of it. !: overloaded, not fitted.",
         markup=False,
     )
     console.print(f"target: {clean_text(summary['target'])}", markup=False)
@@ -127,14 +129,19 @@ def print_capacity(summary: Json, slos: Slos, console: Console) -> None:
 
 def level_table(levels: Sequence[Json]) -> Table:
     """A row for each level, by rate."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for head in ("rate", "n", "tau", "bad", "[90 %]", "TTFT p99", "30-day budget gone in", ""):
-        table.add_column(head, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in ("rate", "n", "tau", "bad", "[90 %]", "TTFT\np99", "30-day\nbudget\nlasts", "plan"):
+        table.add_column(head, justify="right", no_wrap=True)
     for level in levels:
-        gone, mark = level["budget_gone_after_h"], "overloaded" if level["is_overloaded"] else ""
-        band = f"{100 * level['bad_low']:.2g} to {100 * level['bad_high']:.2g} %"
+        lasts, mark = level["budget_gone_after_h"], "!" if level["is_overloaded"] else ""
+        band = f"{_percent(level['bad_low'])} to {_percent(level['bad_high'])} %"
         table.add_row(
-            rate_text(level["rate_per_s"]), f"{level['n']:,}", f"{level['tau']:.1f}", format_share(level["bad_share"]), band,
-            format_duration(level["ttft_p99_s"]), "never" if gone is None else f"{gone:,.1f} h", mark,
+            mark + rate_text(level["rate_per_s"]), f"{level['n']:,}", f"{level['tau']:.1f}", format_share(level["bad_share"]), band,
+            format_duration(level["ttft_p99_s"]), "for ever" if lasts is None else f"{lasts:,.0f} h" if lasts >= 10 else f"{lasts:.1f} h",
+            level["digest"].removeprefix("sha256:")[:6],
         )  # fmt: skip
     return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}" if share < 0.1 else f"{100 * share:.0f}"

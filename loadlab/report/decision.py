@@ -57,14 +57,19 @@ def _place(judged: Judged, tokens_per_day: float) -> Json:
     }
 
 
+def place_text(place: str) -> str:
+    """ "public API"; "on premises"."""
+    return place.replace("-", " ").replace("api", "API")
+
+
 def verdict_text(verdict: Verdict) -> str:
     """The verdict in a line."""
-    return "nowhere: every place fails a hard gate" if verdict.place is None else f"{verdict.place.value.replace('-', ' ')}"
+    return "nowhere: every place fails a hard gate" if verdict.place is None else place_text(verdict.place.value)
 
 
 def flip_text(flip: Flip) -> str:
-    """ "API price from $5.40 to $3.20 a million tokens: public api"."""
-    to = flip.to.value.replace("-", " ")
+    """ "API price from $5.40 to $3.20 (per million tokens): public API"."""
+    to = place_text(flip.to.value)
     if flip.what == "volume":
         return f"volume from {tokens_text(flip.now)} to {tokens_text(flip.at)}: {to}"
     return f"{flip.what} from {usd_text(flip.now)} to {usd_text(flip.at)} ({flip.unit.removeprefix('USD ')}): {to}"
@@ -83,7 +88,7 @@ def print_decision(question: Question, verdict: Verdict, console: Console) -> No
     for judged in verdict.places:
         found = judged.break_even
         sure = "-" if found is None else format_share(found.draws.share_below(question.tokens_per_day))
-        table.add_row(judged.place.value.replace("-", " "), usd_text(judged.usd_per_month), sure, "; ".join(judged.barred_by) or "-")
+        table.add_row(place_text(judged.place.value), usd_text(judged.usd_per_month), sure, "; ".join(judged.barred_by) or "-")
     console.print(table)
     for note in dict.fromkeys(note for j in verdict.places if j.break_even for note in j.break_even.notes):
         console.print(f"! stale price: {clean_text(note)}", style="bold", markup=False)

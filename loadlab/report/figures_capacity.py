@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,8 +56,7 @@ def _draw_shares(axes: Axes, summary: Json) -> None:
     capacity = summary["capacity_per_s"]
     if capacity["value"] is not None:
         axes.axvline(capacity["value"], color=BLACK, linewidth=0.8, label=f"capacity {rate_text(capacity['value'])}")
-        if capacity["low"] is not None and capacity["high"] is not None:
-            axes.axvspan(capacity["low"], capacity["high"], color=BLACK, alpha=0.08, linewidth=0, label="its 90 % interval")
+        _shade_interval(axes, capacity, [level["rate_per_s"] for level in levels])
     if summary["certified_per_s"] is not None:
         label = f"certified {rate_text(summary['certified_per_s'])} (95 %)"
         axes.axvline(summary["certified_per_s"], color=GREEN, linewidth=1.6, label=label)
@@ -65,6 +65,15 @@ def _draw_shares(axes: Axes, summary: Json) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(loc="upper left")
+
+
+def _shade_interval(axes: Axes, capacity: Json, rates: list[float]) -> None:
+    """The interval, to the edge of what was measured where it has no end."""
+    open_on = [side for side, end in (("below", "low"), ("above", "high")) if capacity[end] is None]
+    low = min(rates) if capacity["low"] is None else capacity["low"]
+    high = max(rates) if capacity["high"] is None else capacity["high"]
+    label = f"its 90 % interval{', open ' + ' and '.join(open_on) if open_on else ''}"
+    axes.axvspan(low, high, color=BLACK, alpha=0.08, linewidth=0, label=label)
 
 
 def _draw_fit(axes: Axes, summary: Json, stable: int) -> None:
@@ -107,5 +116,5 @@ def _shade_overload(axes: Axes, levels: list[Json]) -> None:
 
 
 def _caption(summary: Json) -> str:
-    parts = [summary["target"], f"seed {summary['seed']}", f"{summary['requests']:,} requests", summary["rate_note"]]
-    return clean_text(" · ".join(part for part in parts if part))
+    parts = [summary["slo_text"], summary["target"], f"seed {summary['seed']}", f"{summary['requests']:,} requests", summary["rate_note"]]
+    return textwrap.fill(clean_text(" · ".join(part for part in parts if part)), 125)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from loadlab.report.break_even import tokens_text, usd_text
+from loadlab.report.decision import place_text
 from loadlab.report.figure_style import BLACK, BLUE, GREEN, RC, VERMILION, as_svg
 from loadlab.report.text import clean_text
 
@@ -51,9 +52,9 @@ def _bars(axes: Axes, summary: Json) -> None:
         colour = GREEN if is_chosen else BLUE
         style: dict[str, Any] = {"facecolor": "#ffffff", "edgecolor": VERMILION, "hatch": "////"} if is_barred else {"color": colour}
         axes.barh(row, place["usd_per_month"], height=0.6, **style)
-        note = f"barred: {place['barred_by'][0]}" if is_barred else usd_text(place["usd_per_month"]).rsplit(".", 1)[0] + " a month"
+        note = f"barred: {place['barred_by'][0]}" if is_barred else f"${place['usd_per_month']:,.0f} a month"
         axes.text(0, row + 0.44, clean_text(note), fontsize=7.5, va="center", color=VERMILION if is_barred else BLACK)
-    axes.set_yticks(range(len(places)), [place["place"].replace("-", " ") for place in places])
+    axes.set_yticks(range(len(places)), [place_text(place["place"]) for place in places])
     axes.set_ylim(len(places) - 0.3, -0.6)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: usd_text(x).replace(".00", "")))
     axes.set_xlabel("USD a month")

@@ -32,8 +32,8 @@ def draw_clumps() -> Figure:
         values = ttft(simulate(load, 2_000, 3))
         q90 = order_statistic(values, 0.9) or 0.0
         slow = values > q90
-        axes.plot(np.flatnonzero(~slow), values[~slow], ".", color=BLUE, markersize=2)
-        axes.plot(np.flatnonzero(slow), values[slow], ".", color=VERMILION, markersize=3, label="slower than p90")
+        axes.plot(np.flatnonzero(~slow), values[~slow], ".", color=BLUE, markersize=2, rasterized=True)
+        axes.plot(np.flatnonzero(slow), values[slow], ".", color=VERMILION, markersize=3, label="slower than p90", rasterized=True)
         tau = autocorrelation_time(values)
         axes.set_title(
             f"{100 * load:.0f} % load: tau = {tau:.0f}, 2,000 requests say as much as {2_000 / tau:,.0f}", loc="left", fontsize=9
@@ -104,7 +104,7 @@ def draw_short_runs(load: float = 0.9) -> Figure:
 def main() -> None:
     """Draws every picture."""
     FOLDER.mkdir(exist_ok=True)
-    with mpl.rc_context(RC | {"svg.hashsalt": "loadlab"}):
+    with mpl.rc_context(RC | {"svg.hashsalt": "loadlab", "savefig.dpi": 150}):
         for name, draw, said in (
             ("clumps", draw_clumps, "TTFT of two runs in due order: at 90 % load slow requests come in clumps"),
             ("coverage", draw_coverage, "Intervals on p99 of forty runs, as if independent and by n / tau, beside the true value"),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from loadlab.campaign.capacity import from_levels
+from loadlab.planning.levels import Level
+from loadlab.planning.search import Answer
 from tests.cli.command import SCENARIOS, Command
+from tests.server.running import plain_cluster, running
 
 SMOKE, CLUSTER = SCENARIOS / "smoke.toml", SCENARIOS / "clusters" / "t4-14b.toml"
 SLO = ["--slo", "ttft=2s", "--slo", "target=90%"]
@@ -97,3 +102,38 @@ def test_another_study_is_not_resumed(command: Command, measured: Path) -> None:
     answer = command("capacity", SMOKE, *TARGET, "--slo", "ttft=3s", "--rates", "0.3,1,3,6/s", "--requests", "400", "--resume", measured)
     assert answer.code == 2
     assert "line 1: was begun with another scenario, target, SLO, seed or search" in answer.err
+
+
+def test_an_endpoint_is_measured_and_its_runs_are_levels_again(command: Command, tmp_path: Path) -> None:
+    scenario = tmp_path / "s.toml"
+    scenario.write_text(
+        """schema = "loadlab/scenario/1"
+name = "small"
+timeout_s = 20
+slo = { ttft = "150ms", target = "90%" }
+load = { kind = "open_loop", requests = 20, arrivals = { kind = "constant", rate_per_s = 40 } }
+classes.chat = { model = "m", prompt_tokens = { kind = "constant", value = 20 }, output_tokens = { kind = "constant", value = 4 } }
+"""
+    )
+    with running(plain_cluster(limits={"max_running": 4})) as server:  # 4 at a time, 5 steps of 10 ms: some 80 requests a second
+        flags = ["--target", server.url, "--model", "m", "--rates", "30,160/s", "--requests", "150", "--out", tmp_path / "o", "--json"]
+        answer = command("capacity", scenario, *flags)
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["levels"][0]["bad_share"] < 0.1 < found["levels"][1]["bad_share"]
+    assert 30 < found["capacity_per_s"]["value"] < 160
+    runs = sorted((tmp_path / "o" / "runs").iterdir())
+    again = command("capacity", scenario, "--from", runs[0], "--from", runs[1], "--json")
+    assert again.code == 0, again.err
+    levels = json.loads(again.out)["levels"]
+    assert sorted(level["digest"] for level in levels) == sorted(level["digest"] for level in found["levels"])
+    assert [level["bad"] for level in levels] == [level["bad"] for level in found["levels"]]
+
+
+def test_a_target_of_which_nothing_succeeds_any_more_is_no_capacity() -> None:
+    fine = Level(rate_per_s=1.0, n=5000, bad=5, tau=1.0, served_per_s=1.0)
+    dead = Level(rate_per_s=2.0, n=5000, bad=5000, tau=1.0, served_per_s=0.0)
+    slow = replace(dead, served_per_s=0.9)
+    assert from_levels([fine, dead], 0.01).answer is Answer.TARGET_FAILED
+    assert "from 2/s on not one request succeeded" in from_levels([fine, dead], 0.01).note
+    assert from_levels([fine, slow], 0.01).answer is Answer.CERTIFIED

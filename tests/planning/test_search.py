@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
+from loadlab.planning.capacity_curve import fit_capacity
 from loadlab.planning.levels import Level, level_of
 from loadlab.planning.search import Answer, Ask, Finding, judge_certificate, not_monotone, search
 from tests.planning.slo_cases import BUDGET, CASES, follow, level_at, mm8_bad_share
@@ -36,6 +38,32 @@ def test_a_search_certifies_just_below_the_root_of_mm8() -> None:
         ratios.append(result.certified_per_s / low)
     assert max(ratios) < 1.02
     assert np.median(ratios) > 0.95
+
+
+@pytest.mark.parametrize("law", ["M/M/1", "M/D/1"])
+def test_many_requests_put_the_capacity_within_2_percent_of_the_closed_form(law: str) -> None:
+    """An SLO of no waiting: the share that waits at all is the utilisation, for M/M/1 and M/D/1 alike (PASTA)."""
+    rng, n, levels = np.random.default_rng(11), 200_000, []
+    for rate in (0.3, 0.4, 0.5, 0.6, 0.7):
+        gaps = rng.exponential(1 / rate, n)
+        services = rng.exponential(1.0, n) if law == "M/M/1" else np.ones(n)
+        steps = np.concatenate([[0.0], (services[:-1] - gaps[1:]).cumsum()])
+        waits = steps - np.minimum.accumulate(np.minimum(steps, 0.0))  # Lindley's recursion, solved
+        levels.append(level_of(rate, waits > 1e-9, waits))
+    found = fit_capacity(levels, 0.5)
+    assert found.rate_per_s == pytest.approx(0.5, rel=0.02)
+    assert (found.low_per_s or 0) <= 0.5 * 1.02
+    assert (found.high_per_s or 1) >= 0.5 * 0.98
+
+
+def test_many_requests_put_the_capacity_of_mm8_within_2_percent_of_erlangs() -> None:
+    case = CASES[-1]
+    truth = brentq(lambda rate: mm8_bad_share(rate, case.limit_s) - BUDGET, 4, 7.9)
+    levels = []
+    for k, rate in enumerate((6.2, 6.5, 6.8, 7.1)):
+        waits = case.run(rate, 300_000, 70 + k)
+        levels.append(level_of(rate, waits > case.limit_s, waits))
+    assert fit_capacity(levels, BUDGET).rate_per_s == pytest.approx(truth, rel=0.02)
 
 
 def test_a_search_on_correlated_waits_is_not_fooled() -> None:
