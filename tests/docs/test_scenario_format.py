@@ -101,7 +101,7 @@ def test_the_document_states_the_limits_of_the_code() -> None:
 
 
 def test_the_document_has_an_example_of_each_kind_of_file() -> None:
-    assert [block.splitlines()[0] for block in BLOCKS] == ['schema = "loadlab/scenario/1"', 'schema = "loadlab/campaign/1"']
+    assert {block.splitlines()[0] for block in BLOCKS} == {'schema = "loadlab/scenario/1"', 'schema = "loadlab/campaign/1"'}
 
 
 @pytest.mark.parametrize("union", LAWS.values(), ids=LAWS)
