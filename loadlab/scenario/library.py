@@ -111,11 +111,21 @@ def find_scenario(path: Path) -> Path:
 
 
 def find_cluster(path: Path) -> Path:
-    """The cluster file that a person means: the path itself where there is one, else the shipped cluster of that name."""
+    """The cluster file that a person means: the path itself where there is one, else the shipped cluster of that name.
+
+    Raises InputError on a plain name that nothing has, with the nearest one. Other paths come back as they are: reading them will tell.
+    """
     if path.exists() or not _is_plain(path.as_posix()):
         return path
-    shipped = shipped_folder() / "clusters" / f"{path.name.removesuffix('.toml')}.toml"
-    return shipped if shipped.is_file() and path.parent.as_posix() in (".", "scenarios/clusters") else path
+    folder = shipped_folder() / "clusters"
+    shipped = folder / f"{path.name.removesuffix('.toml')}.toml"
+    if shipped.is_file() and path.parent.as_posix() in (".", "scenarios/clusters"):
+        return shipped
+    if path.suffix == ".toml" or path.parent.as_posix() != ".":
+        return path
+    close = difflib.get_close_matches(path.name, [file.stem for file in sorted(folder.glob("*.toml"))], n=1)
+    hint = f". Did you mean {close[0]}?" if close else ""
+    raise InputError(f"does not exist, and no cluster that ships with loadlab has that name{hint}", source=shown_path(path))
 
 
 def _is_plain(name: str) -> bool:
