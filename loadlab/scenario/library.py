@@ -18,13 +18,15 @@ _TARGET = re.compile(r"--target (sim:\S+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A scenario or campaign in a folder. `question` is what its header asks, `command` how that runs it; empty where it says nothing."""
+    """A scenario or campaign in a folder. `question` is what its header asks, `answer` where a report answers it, `command` how that runs
+    it; empty where it says nothing."""
 
     name: str
     path: Path  # the file, or a campaign's folder
     is_campaign: bool
     description: str
     question: str
+    answer: str
     command: str
 
     @property
@@ -75,7 +77,7 @@ def _name_in(path: Path, folder: Path) -> str:
 
 def _entry(whole: Path, file: Path, name: str, *, is_campaign: bool, description: str) -> Entry:
     head = file.read_text(encoding="utf-8").partition("schema")[0]
-    question = re.search(r"^# Question: (.*)$", head, re.MULTILINE)
+    question, answer = (re.search(rf"^# {word}: (.*)$", head, re.MULTILINE) for word in ("Question", "Answer"))
     command = _RUN.search(head)
     return Entry(
         name=name,
@@ -83,6 +85,7 @@ def _entry(whole: Path, file: Path, name: str, *, is_campaign: bool, description
         is_campaign=is_campaign,
         description=description,
         question="" if question is None else question[1],
+        answer="" if answer is None else answer[1],
         command="" if command is None else command[1],
     )
 

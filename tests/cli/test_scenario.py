@@ -23,15 +23,21 @@ def test_list_shows_names_and_questions(command: Command) -> None:
     assert "support/insurer" in answer.out
     assert "t4-study (campaign)" in answer.out
     rows = json.loads(command("scenario", "list", "--json").out)
-    assert {"name", "path", "is_campaign", "description", "question", "command"} == set(rows[0])
+    assert {"name", "path", "is_campaign", "description", "question", "answer", "command"} == set(rows[0])
 
 
 def test_show_tells_question_command_and_plan(command: Command) -> None:
     answer = command("scenario", "show", "insurer")
     assert answer.code == 0
-    for words in ("question: can a 34B", "run: loadlab run scenarios/support/insurer.toml", "support/expert", "dispersion"):
+    for words in (
+        "question: can a 34B",
+        "answer: compare class",
+        "run: loadlab run scenarios/support/insurer.toml",
+        "support/expert",
+        "dispersion",
+    ):
         assert words in answer.out
-    assert all(len(line) <= 80 for line in answer.out.splitlines() if not line.startswith(("question", "run", "file")))
+    assert all(len(line) <= 80 for line in answer.out.splitlines() if not line.startswith(("question", "answer", "run", "file")))
     (plan,) = json.loads(command("scenario", "show", "insurer", "--json").out)["plans"]
     assert plan["classes"]["support/expert"]["requests"] == 100
     assert plan["digest"] == build_plan(load_scenario(Path("scenarios/support/insurer.toml")), 1).digest
