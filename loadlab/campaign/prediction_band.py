@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,57 +15,42 @@ from loadlab.catalog.bands import Band, Phase, band_of
 from loadlab.catalog.specs import Calibration, find, gpus, models
 from loadlab.engines.base import Progress
 from loadlab.engines.simulation import SimulationEngine
-from loadlab.record.client import ClientFacts
-from loadlab.record.request import Outcome, RequestRecord
-from loadlab.record.rows import Row
 from loadlab.record.run_dir import RunDir
 from loadlab.report.prediction import BAND_SCHEMA, PERCENTILES, save_band
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.files import load_cluster
+from loadlab.simulator.replica import NEVER_PS
+from loadlab.simulator.sequence import Sequence
 from loadlab.simulator.spec import ClusterSpec, ShardedModel
+from loadlab.units import PS_PER_S
 
 
 @dataclass(slots=True)
 class _Latencies:
-    """A sink that keeps three numbers of an OK row, and forgets the rest."""
+    """Three numbers of each request that was answered, and nothing else of a replay."""
 
     ttft_s: array[float] = field(default_factory=lambda: array("d"))
     tpot_s: array[float] = field(default_factory=lambda: array("d"))
     e2e_s: array[float] = field(default_factory=lambda: array("d"))
     tokens: int = 0
-    first_s: float = np.inf
-    last_s: float = 0.0
+    first_ps: int = NEVER_PS
+    last_ps: int = 0
 
-    def append(self, records: Iterable[RequestRecord]) -> None:
-        """See RecordSink."""
-        self.append_rows(record.as_row() for record in records)
-
-    def append_rows(self, rows: Iterable[Row]) -> None:
-        """See RecordSink."""
-        for row in rows:
-            due, first, last, end, tokens = (
-                row[key] for key in ("scheduled_s", "first_token_s", "last_token_s", "finished_s", "output_tokens")
-            )
-            if due is not None and end is not None:
-                self.first_s, self.last_s = min(self.first_s, due), max(self.last_s, end)
-            if row["outcome"] != Outcome.OK:
+    def note(self, ended: list[Sequence]) -> None:
+        """Takes requests that are over."""
+        self.first_ps = min(self.first_ps, min([request.arrival_ps for request in ended], default=NEVER_PS))
+        self.last_ps = max(self.last_ps, max([request.ended_ps or 0 for request in ended], default=0))
+        for request in ended:
+            due, first, last, end = request.arrival_ps, request.first_token_ps, request.last_token_ps, request.ended_ps
+            if request.cause is not None or end is None:
                 continue
-            self.e2e_s.append(end - due)
-            if first is None:  # an embedding has no tokens of an answer
+            self.e2e_s.append((end - due) / PS_PER_S)
+            if first is None or last is None:  # an embedding has no tokens of an answer
                 continue
-            self.tokens += tokens
-            self.ttft_s.append(first - due)
+            self.tokens += (tokens := request.generated)
+            self.ttft_s.append((first - due) / PS_PER_S)
             if tokens > 1:
-                self.tpot_s.append((last - first) / (tokens - 1))
-
-    def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """See RecordSink: the timeline is made as it is read, and nobody wants it here."""
-
-    def flush(self) -> None:
-        """See RecordSink."""
-
-    def note_client(self, facts: ClientFacts, wall_s: float | None) -> None:
-        """See RecordSink."""
+                self.tpot_s.append((last - first) / (tokens - 1) / PS_PER_S)
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Percentiles of each latency, and output tokens a second."""
@@ -75,8 +59,8 @@ class _Latencies:
             values = np.sort(np.array(getattr(self, name)))
             if len(values):
                 found[name] = {key: float(values[rank_of(p, len(values)) - 1]) for key, p in PERCENTILES.items()}
-        if self.tokens and self.last_s > self.first_s:
-            found["output_tokens_per_s"] = {"value": self.tokens / (self.last_s - self.first_s)}
+        if self.tokens and self.last_ps > self.first_ps:
+            found["output_tokens_per_s"] = {"value": self.tokens * PS_PER_S / (self.last_ps - self.first_ps)}
         return found
 
 
@@ -93,12 +77,12 @@ def write_band(trial: Trial, run: RunDir, progress: Progress) -> None:
         return
     ends = []
     for end in ("low", "high"):
-        sink = _Latencies()
+        latencies = _Latencies()
         cluster = SimulatedCluster(
             _scaled(spec, {name: getattr(bands[0], end) for name, bands in found.items()}), str(trial.target), trial.drawn_with
         )
-        SimulationEngine(cluster, itl=False).replay(trial.plan, sink, progress)
-        ends.append(sink.figures())
+        SimulationEngine(cluster).follow(trial.plan, latencies.note, progress)
+        ends.append(latencies.figures())
     ttft = (min(bands[1].low for bands in found.values()), max(bands[1].high for bands in found.values()))
     save_band(
         run.path,

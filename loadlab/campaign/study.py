@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from loadlab.analysis.totals import count_outcomes
+from loadlab.campaign.sensitivity import Ends, ends_of_rows, vary
 from loadlab.campaign.target import Target, Watch
-from loadlab.campaign.trial import Trial, count, prepare, record
+from loadlab.campaign.trial import Trial, prepare, record
 from loadlab.engines.base import Progress
 from loadlab.engines.endpoint import TargetUnreachableError
 from loadlab.engines.locust import RunStoppedError
 from loadlab.errors import InputError, RunInterruptedError
 from loadlab.record.atomic_file import save_bytes
 from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status, load_versions
-from loadlab.record.request import Outcome
 from loadlab.record.run_dir import SUMMARY_FILE, RunDir
-from loadlab.report.summary import dump_summary, not_run_experiment, published_rows, summarise_campaign, summarise_run, totals_block
+from loadlab.report.summary import dump_summary, load_table, not_run_experiment, published_rows, summarise_campaign, summarise_run
 from loadlab.scenario.files import experiment_seed
 from loadlab.scenario.model import Campaign, Experiment
 from loadlab.schema import as_table
@@ -80,13 +78,15 @@ def run_study(
     """
     finished = _finished(study, out) if resume else {}
     _check_out(out, resume=resume)
-    runs: dict[str, RunDir] = dict(finished)
+    seen = {key: _look(study, key, run) for key, run in finished.items()}
     done = sum(run.manifest.planned for run in finished.values())
     try:
         for key, trial in study.trials.items():
             if key not in finished:
                 shown = _shifted(progress, f"{key} {trial.scenario.name}", done, study.planned)
-                runs[key] = record(trial, out / key, host, shown, replace=resume, watch=watch)
+                run = record(trial, out / key, host, shown, replace=resume, watch=watch, summarise=False)
+                seen[key] = _look(study, key, run)
+                run.save_summary(dump_summary(seen[key].summary))
                 done += len(trial.plan)
     except (TargetUnreachableError, RunStoppedError):
         _save(out, _summarise(study, _readable(study, out), host, None, interrupted=True))
@@ -94,19 +94,35 @@ def run_study(
     except KeyboardInterrupt:
         _save(out, _summarise(study, _readable(study, out), host, None, interrupted=True))
         raise RunInterruptedError(f"what was recorded is kept in {out}; go on with --resume {out}") from None
-    if study.campaign.sensitivity is not None and not study.sensitivity:
-        summary = _summarise(study, runs, host, None, sensitivity_note=NOT_VARIED)
+    summaries, varied = {key: seen[key].summary for key in study.trials}, study.campaign.sensitivity
+    if varied is not None and not study.sensitivity:
+        summary = _summarise(study, summaries, host, None, sensitivity_note=NOT_VARIED)
         _save(out, summary)
         return summary
     try:
-        sensitivity = _vary(study, runs, progress)
+        ends = {key: its.ends for key, its in seen.items() if its.ends is not None}
+        sensitivity = None if varied is None else vary(varied, study.sensitivity, ends, progress)
     except KeyboardInterrupt:
-        _save(out, _summarise(study, runs, host, None, sensitivity_note=NO_SENSITIVITY))
+        _save(out, _summarise(study, summaries, host, None, sensitivity_note=NO_SENSITIVITY))
         said = f"every experiment is recorded in {out}, and its summary is complete but for the totals by {_varied_key(study)}"
         raise RunInterruptedError(f"{said}; make those with --resume {out}") from None
-    summary = _summarise(study, runs, host, sensitivity)
+    summary = _summarise(study, summaries, host, sensitivity)
     _save(out, summary)
     return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one reading of a run's rows told."""
+
+    summary: Json
+    ends: Ends | None  # where variants will ask
+
+
+def _look(study: Study, key: str, run: RunDir) -> _Seen:
+    table = load_table(run)
+    summary = summarise_run(run, table)
+    return _Seen(summary, ends_of_rows(study.trials[key].plan, table) if study.sensitivity else None)
 
 
 def _shifted(progress: StudyProgress, what: str, before: int, planned: int) -> Progress:
@@ -167,39 +183,17 @@ def _differences(was: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]
         yield key, was, now
 
 
-def _readable(study: Study, out: Path) -> dict[str, RunDir]:
-    return {key: RunDir.open(out / key) for key in study.trials if (out / key / MANIFEST_FILE).exists()}
+def _readable(study: Study, out: Path) -> dict[str, Json]:
+    return {key: summarise_run(RunDir.open(out / key)) for key in study.trials if (out / key / MANIFEST_FILE).exists()}
 
 
 def _varied_key(study: Study) -> str:
     return "" if study.campaign.sensitivity is None else study.campaign.sensitivity.key
 
 
-def _vary(study: Study, runs: Mapping[str, RunDir], progress: StudyProgress) -> Json | None:
-    """The campaign's totals at each value of its sensitivity key: replayed beside the recorded runs, rows not kept."""
-    spec = study.campaign.sensitivity
-    if spec is None:
-        return None
-    rows, done = [], 0
-    all_planned = sum(len(trial.plan) for trials in study.sensitivity.values() for trial in trials.values())
-    for value, trials in study.sensitivity.items():
-        outcomes: Counter[Outcome] = Counter()
-        for key, trial in trials.items():
-            shown = _shifted(progress, f"variants: {spec.key} = {value:g}, {key}", done, all_planned)
-            if trial.plan.digest == runs[key].manifest.plan_digest:  # the value as written: it was recorded already
-                outcomes.update(Outcome(row["outcome"]) for rows_of in runs[key].row_chunks() for row in rows_of)
-            else:
-                outcomes.update(count(trial, shown))
-            done += len(trial.plan)
-            shown(len(trial.plan), len(trial.plan))
-        planned = sum(len(trial.plan) for trial in trials.values())
-        rows.append({"value": value, "totals": totals_block(count_outcomes(outcomes.elements(), planned))})
-    return {"key": spec.key, "description": spec.description, "rows": rows}
-
-
 def _summarise(
     study: Study,
-    runs: Mapping[str, RunDir],
+    runs: Mapping[str, Json],
     host: HostFacts,
     sensitivity: Json | None,
     *,
@@ -214,7 +208,7 @@ def _summarise(
         description=campaign.description,
         variant=campaign.variant_name,
         seed=study.seed,
-        runs={key: summarise_run(run) for key, run in runs.items()},
+        runs=runs,
         shows={experiment.id: experiment.shows for experiment in campaign.experiments},
         versions=load_versions(),
         host=asdict(host),

@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import json
 import secrets
-from collections import Counter
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -16,9 +15,7 @@ from loadlab.campaign.target import Target, Watch, check_target, conditions_of, 
 from loadlab.engines.base import Progress, RecordSink
 from loadlab.engines.endpoint import TargetUnreachableError
 from loadlab.engines.locust import RunStoppedError
-from loadlab.engines.simulation import SimulationEngine
 from loadlab.record.manifest import HostFacts, Manifest, Status, load_host_facts, load_versions
-from loadlab.record.request import Outcome
 from loadlab.record.run_dir import RunDir
 from loadlab.report.summary import dump_summary, summarise_run
 from loadlab.scenario.build import build_plan
@@ -26,8 +23,6 @@ from loadlab.scenario.files import trace_of
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.plan import RequestPlan
 from loadlab.schema import as_table
-from loadlab.simulator.cluster import SimulatedCluster
-from loadlab.simulator.files import load_cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +77,6 @@ def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = Tr
     """Replays the trial on its target. `watch` sees a run over HTTP as it stands."""
     run_id = f"{trial.scenario.name}-{secrets.token_hex(4)}"
     engine_of(trial.target, trial.scenario.classes, trial.drawn_with, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
-
-
-def count(trial: Trial, progress: Progress) -> Counter[Outcome]:
-    """What became of the trial's requests on a fresh cluster, by outcome; nothing else is kept. For simulated clusters only."""
-    assert isinstance(trial.target, Path), "a load on an endpoint is never made without rows"
-    return SimulationEngine(SimulatedCluster(load_cluster(trial.target), str(trial.target), trial.drawn_with)).count(trial.plan, progress)
 
 
 def record(

@@ -61,11 +61,15 @@ class SimulationEngine:
         finally:
             sink.append_timeline(self._cluster.timeline_rows())
 
-    def count(self, plan: RequestPlan, progress: Progress) -> Counter[Outcome]:
-        """The outcomes alone: a replay that makes no rows. Raises as `replay` does."""
+    def follow(self, plan: RequestPlan, write: Write, progress: Progress) -> None:
+        """A replay that makes no rows: `write` gets the requests that are over, some thousands at a time. Raises as `replay` does."""
         check_plan(plan, self._cluster)
+        self._run(plan, write, progress, itl=False)
+
+    def count(self, plan: RequestPlan, progress: Progress) -> Counter[Outcome]:
+        """The outcomes alone. Raises as `replay` does."""
         outcomes: Counter[Outcome] = Counter()
-        self._run(plan, lambda ended: outcomes.update([sequence.outcome for sequence in ended]), progress, itl=False)
+        self.follow(plan, lambda ended: outcomes.update([sequence.outcome for sequence in ended]), progress)
         return outcomes
 
     def _run(self, plan: RequestPlan, write: Write, progress: Progress, *, itl: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -33,21 +33,31 @@ class OverviewPoint:
 
 
 def draw_timeline(series: TimelineSeries, name: str) -> str:
-    """Stacked panels over one time axis: rates, requests in flight and queued, KV use, GPU use; OOM and preemption marked."""
+    """Stacked panels over one time axis: rates, requests in flight and queued, and what each replica did; OOM and preemption marked."""
     with mpl.rc_context(RC | {"svg.hashsalt": f"timeline {name}"}):
-        figure = Figure(figsize=(8.4, 6.0))
-        panels = figure.subplots(4 if series.replicas else 2, 1, sharex=True, squeeze=False)[:, 0]
-        _draw_rates(panels[0], series)
-        _draw_in_flight(panels[1], series)
-        if series.replicas:
-            _draw_shares(panels[2], series, {r.name: r.kv_peak for r in series.replicas}, "KV cache\nin use, %")
-            _draw_shares(panels[3], series, {r.name: r.gpu_busy for r in series.replicas}, "GPU\nbusy, %")
-            _mark_events(panels[2], series)
+        draws = _panels(series)
+        height = 0.6 + 1.35 * len(draws)
+        figure = Figure(figsize=(8.4, height))
+        panels = figure.subplots(len(draws), 1, sharex=True, squeeze=False)[:, 0]
+        for draw, axes in zip(draws, panels, strict=True):
+            draw(axes, series)
         panels[-1].set_xlabel("seconds since the start of the run")
         panels[-1].set_xlim(series.edges_s[0], series.edges_s[-1])
         figure.align_ylabels(list(panels))
-        figure.subplots_adjust(left=0.1, right=0.79, top=0.98, bottom=0.08, hspace=0.16)
+        figure.subplots_adjust(left=0.1, right=0.79, top=1 - 0.12 / height, bottom=0.48 / height, hspace=0.16)
         return as_svg(figure, f"timeline of {name}")
+
+
+def _panels(series: TimelineSeries) -> list[Callable[[Axes, TimelineSeries], None]]:
+    """What there is to draw: replicas side by side where there are several, evictions where any cached block was evicted."""
+    draws: list[Callable[[Axes, TimelineSeries], None]] = [_draw_rates, _draw_in_flight]
+    if len(series.replicas) > 1:
+        draws.append(_draw_requests)
+    if series.replicas:
+        draws += [_draw_kv, _draw_busy]
+    if any(np.nansum(replica.evicted_per_s) > 0 for replica in series.replicas):
+        draws.append(_draw_evictions)
+    return draws
 
 
 def draw_shards(series: ShardSeries, name: str) -> str:
@@ -83,10 +93,33 @@ def _draw_in_flight(axes: Axes, series: TimelineSeries) -> None:
     _finish(axes, "requests")
 
 
-def _draw_shares(axes: Axes, series: TimelineSeries, lines: Mapping[str, FloatArray], label: str) -> None:
-    for (name, values), colour in zip(lines.items(), _REPLICA_COLOURS, strict=False):
-        _steps(axes, 100 * values, series.edges_s, colour, name)
-    highest = max((float(np.nanmax(values, initial=0.0)) for values in lines.values()), default=0.0)
+def _draw_requests(axes: Axes, series: TimelineSeries) -> None:
+    _draw_replicas(axes, series, [replica.requests for replica in series.replicas])
+    _finish(axes, "running +\nqueued")
+
+
+def _draw_kv(axes: Axes, series: TimelineSeries) -> None:
+    _draw_shares(axes, series, [replica.kv_peak for replica in series.replicas], "KV cache\nin use, %")
+    _mark_events(axes, series)
+
+
+def _draw_busy(axes: Axes, series: TimelineSeries) -> None:
+    _draw_shares(axes, series, [replica.gpu_busy for replica in series.replicas], "GPU\nbusy, %")
+
+
+def _draw_evictions(axes: Axes, series: TimelineSeries) -> None:
+    _draw_replicas(axes, series, [replica.evicted_per_s for replica in series.replicas])
+    _finish(axes, "KV blocks\nevicted/s")
+
+
+def _draw_replicas(axes: Axes, series: TimelineSeries, lines: Sequence[FloatArray]) -> None:
+    for replica, values, colour in zip(series.replicas, lines, _REPLICA_COLOURS, strict=False):
+        _steps(axes, values, series.edges_s, colour, replica.name)
+
+
+def _draw_shares(axes: Axes, series: TimelineSeries, lines: Sequence[FloatArray], label: str) -> None:
+    _draw_replicas(axes, series, [100 * values for values in lines])
+    highest = max((float(np.nanmax(values, initial=0.0)) for values in lines), default=0.0)
     _finish(axes, label, top=max(105.0, 105 * highest))
 
 

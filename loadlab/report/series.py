@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class ReplicaSeries:
     name: str
     kv_peak: FloatArray  # share of KV blocks, highest in the bin
     gpu_busy: FloatArray  # share of the bin
+    requests: FloatArray  # running and waiting, time mean
+    evicted_per_s: FloatArray  # cached KV blocks that made room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,15 +205,27 @@ def _kv_peaks(rows: Rows, edges_s: FloatArray) -> FloatArray:
 
 
 def _replica_series(by_replica: Mapping[str, Rows], edges_s: FloatArray) -> tuple[ReplicaSeries, ...]:
-    each = tuple(
-        ReplicaSeries(name=name, kv_peak=_kv_peaks(found, edges_s), gpu_busy=_means(found, "gpu_busy", edges_s))
-        for name, found in sorted(by_replica.items())
-    )
+    each = tuple(_one_replica(name, found, edges_s) for name, found in sorted(by_replica.items()))
     if len(each) <= MAX_REPLICAS:
         return each
-    peaks, busy = np.array([r.kv_peak for r in each]), np.array([r.gpu_busy for r in each])
-    highest = ReplicaSeries(name=f"highest of {len(each)} replicas", kv_peak=np.fmax.reduce(peaks), gpu_busy=np.fmax.reduce(busy))
-    return highest, ReplicaSeries(name=f"lowest of {len(each)} replicas", kv_peak=np.fmin.reduce(peaks), gpu_busy=np.fmin.reduce(busy))
+    return _extreme(f"highest of {len(each)} replicas", each, np.fmax), _extreme(f"lowest of {len(each)} replicas", each, np.fmin)
+
+
+def _one_replica(name: str, rows: Rows, edges_s: FloatArray) -> ReplicaSeries:
+    rates: Rows = [{**row, "evicted_per_s": row["evicted_blocks"] / row["dt_s"]} for row in rows if row.get("evicted_blocks") is not None]
+    return ReplicaSeries(
+        name=name,
+        kv_peak=_kv_peaks(rows, edges_s),
+        gpu_busy=_means(rows, "gpu_busy", edges_s),
+        requests=_means(rows, "running", edges_s) + _means(rows, "waiting", edges_s),
+        evicted_per_s=_means(rates, "evicted_per_s", edges_s),
+    )
+
+
+def _extreme(name: str, each: Sequence[ReplicaSeries], of: np.ufunc) -> ReplicaSeries:
+    """The highest, or the lowest, of many replicas in each bin."""
+    columns = (field.name for field in fields(ReplicaSeries) if field.name != "name")
+    return ReplicaSeries(name=name, **{column: of.reduce([getattr(one, column) for one in each]) for column in columns})
 
 
 def _moments(rows: Rows, key: str, edges_s: FloatArray) -> FloatArray:

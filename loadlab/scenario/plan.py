@@ -82,6 +82,15 @@ class PlannedRequest:
     images: tuple[Image, ...]
 
 
+def _equal(one: object, other: object) -> bool:
+    """Two columns of a plan, or two seeds."""
+    if isinstance(one, Labels) and isinstance(other, Labels):
+        return one.names == other.names and np.array_equal(one.codes, other.codes)
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    return one == other
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPlan:
     """n planned requests as columns; row i has seq i. Pure data: equal scenario and seed give equal bytes.
@@ -146,6 +155,14 @@ class RequestPlan:
                 state.update(repr((field.name, value.dtype.str, value.shape)).encode())
                 state.update(np.ascontiguousarray(value).tobytes())
         return f"sha256:{state.hexdigest()}"
+
+    def differences(self, other: RequestPlan) -> frozenset[str]:
+        """Names of the columns in which two plans differ; the scenario's name is none."""
+        return frozenset(
+            field.name
+            for field in fields(self)
+            if field.name != "scenario_name" and not _equal(getattr(self, field.name), getattr(other, field.name))
+        )
 
     def request(self, i: int) -> PlannedRequest:
         """Row i as an object."""

@@ -101,7 +101,10 @@ Fault = SlowGpu | SlowLink | DeadReplica | LostNode | LostRegion | Drain | Misco
 
 
 def check_faults(faults: Iterable[Fault], sizes: Mapping[str, tuple[int, int]], regions: tuple[str, ...]) -> None:
-    """Raises ValueError unless every fault names a pool, replica, GPU and region that exist; `sizes`: (replicas, GPUs of each) by pool."""
+    """Raises ValueError unless every fault names a pool, replica, GPU, links and region that exist.
+
+    `sizes`: (replicas, GPUs of each) by pool.
+    """
     for i, fault in enumerate(faults):
         if isinstance(fault, LostRegion):
             if fault.region not in regions:
@@ -114,3 +117,8 @@ def check_faults(faults: Iterable[Fault], sizes: Mapping[str, tuple[int, int]], 
             raise ValueError(f"faults[{i}].replica = {fault.replica} must be below {replicas}, the replicas of {fault.pool}")
         if isinstance(fault, SlowGpu) and fault.gpu >= gpus:
             raise ValueError(f"faults[{i}].gpu = {fault.gpu} must be below {gpus}, the GPUs of a replica of {fault.pool}")
+        if isinstance(fault, SlowLink) and gpus == 1:
+            raise ValueError(
+                f"faults[{i}].kind = 'slow_link' needs links to slow down: a replica of {fault.pool} is one GPU, or plain constants; "
+                "use slow_gpu, or a sharded pool of more than one GPU"
+            )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence as Seq
+from functools import lru_cache
 
 KEY_MASK = 2**62 - 1  # keys are not negative: negative ones name content that nothing can hit
 
@@ -183,7 +184,8 @@ class BlockPool:
 Piece = tuple[int, int]  # (content, tokens): equal pieces behind equal prefixes have equal KV
 
 
-def prefix_path(pieces: Seq[Piece], answer: Piece | None, block_size: int) -> tuple[tuple[tuple[int, int], ...], int | None]:
+@lru_cache(maxsize=4096)  # a prefix that many share is asked for again and again
+def prefix_path(pieces: tuple[Piece, ...], answer: Piece | None, block_size: int) -> tuple[tuple[tuple[int, int], ...], int | None]:
     """The (key, end_block) path of a prompt that begins with `pieces`, and the key of its answer, if that may be shared.
 
     Keys chain: each hashes everything before it. A piece that completes no block of its own is left out of the path, not of

@@ -133,7 +133,7 @@ class Replica:
         if self._ends[index] == NEVER_PS:
             self._steps = 0
             self._ends[index] = at_ps + WAKE_PS
-        elif self._steps > 1 and not batcher.num_waiting and batcher.has_room():
+        elif self._steps > 1 and batcher.has_room():
             self._cut(at_ps)
         batcher.waiting.append(sequence)
         batcher.num_waiting += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import sqrt
 
 
 def duration_ps(steps: int, first_ps: int, slope_ps: int) -> int:
@@ -15,7 +15,7 @@ def steps_beyond(span_ps: int, first_ps: int, slope_ps: int) -> int:
     if slope_ps == 0:
         return span_ps // first_ps + 1
     linear = first_ps - slope_ps / 2
-    steps = int((math.sqrt(linear * linear + 2.0 * slope_ps * span_ps) - linear) / slope_ps)
+    steps = int((sqrt(linear * linear + 2.0 * slope_ps * span_ps) - linear) / slope_ps)
     left = span_ps - steps * first_ps - slope_ps * (steps * (steps - 1) // 2)  # of the span, after so many steps
     while left >= 0:
         left -= first_ps + slope_ps * steps

@@ -89,12 +89,13 @@ class Timeline:
             np.maximum.at(self._kv_max, np.minimum(first_bin + offset, last_bin), kv)
 
     def _integrals(self, start_s: FloatArray, length_s: FloatArray, rates: FloatArray) -> FloatArray:
-        """Integral of each rate over each bin: differences of its running integral, which is linear between stretch borders."""
-        borders = np.stack([start_s, start_s + length_s], axis=1).ravel()
+        """Integral of each rate over each bin: differences of its running integral at the bins' edges."""
         edges = np.arange(MAX_BINS + 1) * self.width_s
-        done = np.cumsum(rates * length_s, axis=1)
-        running = np.stack([done - rates * length_s, done], axis=2).reshape(len(rates), -1)
-        return np.stack([np.diff(np.interp(edges, borders, row)) for row in running])
+        last = np.maximum(np.searchsorted(start_s, edges, side="right") - 1, 0)  # stretch that begins before each edge
+        amounts = rates * length_s
+        before = np.cumsum(amounts, axis=1)[:, last] - amounts[:, last]
+        reached: FloatArray = before + rates[:, last] * np.clip(edges - start_s[last], 0, length_s[last])
+        return np.diff(reached, axis=1)
 
     def count(self, row: int, at_ps: int, number: int) -> None:
         """Adds `number` to the row PREEMPTED, OOM or CACHED at a moment."""

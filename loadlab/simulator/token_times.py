@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -78,18 +79,20 @@ def gap_quantiles_ps(clocks: Clocks, sequences: Seq[Pieces], percents: Seq[int])
 
 def gap_quantiles_of_ended_ps(clocks: Clocks, sequences: Seq[Sequence], percents: Seq[int]) -> IntArray:
     """The same of sequences that have ended. Most have one piece: theirs are read without making lists of it."""
-    first = np.array([sequence.first_tick for sequence in sequences], dtype=np.int64)
-    last = np.array([sequence.end_tick for sequence in sequences], dtype=np.int64)
+    first, last = _column("first_tick", sequences), _column("end_tick", sequences)
+    if not any(map(attrgetter("earlier_pieces"), sequences)) and first.all():
+        return _quantiles_of_spans(clocks, _column("replica", sequences), first, last, percents)
     is_whole = (first > 0) & np.array([not sequence.earlier_pieces for sequence in sequences], dtype=bool)
-    if is_whole.all():
-        replica = np.array([sequence.replica for sequence in sequences], dtype=np.int64)
-        return _quantiles_of_spans(clocks, replica, first, last, percents)
     answer = np.empty((len(sequences), len(percents)), dtype=np.int64)
     whole, others = np.flatnonzero(is_whole), np.flatnonzero(~is_whole)
-    replica = np.array([sequences[i].replica for i in whole.tolist()], dtype=np.int64)
+    replica = _column("replica", [sequences[i] for i in whole.tolist()])
     answer[whole] = _quantiles_of_spans(clocks, replica, first[whole], last[whole], percents)
     answer[others] = gap_quantiles_ps(clocks, [sequences[i].pieces for i in others.tolist()], percents)
     return answer
+
+
+def _column(name: str, sequences: Seq[Sequence]) -> IntArray:
+    return np.fromiter(map(attrgetter(name), sequences), dtype=np.int64, count=len(sequences))
 
 
 def _quantiles_of_spans(clocks: Clocks, replica: IntArray, first: IntArray, last: IntArray, percents: Seq[int]) -> IntArray:
@@ -98,11 +101,8 @@ def _quantiles_of_spans(clocks: Clocks, replica: IntArray, first: IntArray, last
     mine = np.flatnonzero(last > first)
     if not len(mine):
         return answer
-    parts, shift, length = (
-        [],
-        np.zeros(len(clocks), dtype=np.int64),
-        0,
-    )  # all replicas' gaps one behind the other, and from where each one's
+    parts, length = [], 0  # all replicas' gaps, one behind the other
+    shift = np.zeros(len(clocks), dtype=np.int64)  # from where each one's
     for index in np.unique(replica[mine]).tolist():
         clock, its = clocks[index], mine[replica[mine] == index]
         low, high = int(first[its].min()), int(last[its].max())
@@ -149,7 +149,7 @@ def ranks_by_sorting(codes: CodeArray, first: IntArray, last: IntArray, ranks: I
         rows = rows_from[first[part], :most]
         np.copyto(rows[:, least:], beyond, where=np.arange(least, most) >= lengths[:, None])
         rows.sort(axis=1)
-        answer[part] = np.take_along_axis(rows, ranks[part], axis=1)
+        answer[part] = rows[np.arange(len(part))[:, None], ranks[part]]
     return answer
 
 

@@ -68,6 +68,18 @@ def test_percentiles_stand_in_the_figure() -> None:
     assert all(text in distributions("E01") for text in ("p50 25.0 s", "p95 47.0 s", "p99 49.0 s", "no OK request has it"))
 
 
+def test_replicas_and_evictions_have_panels_where_there_are_some() -> None:
+    def drawn(**columns: int) -> str:
+        rows = [timeline_row(float(t), replica=name, **columns) for name in ("a/0", "a/1") for t in range(6)]
+        return figures.draw_timeline(timeline_series(build_table(five_requests()), rows), "x")
+
+    several = drawn(evicted_blocks=0)
+    assert "queued" in several
+    assert "evicted" not in several
+    assert "evicted" in drawn(evicted_blocks=3)
+    assert "running +" not in timeline("one")
+
+
 def test_a_run_without_a_server_timeline_has_two_panels() -> None:
     svg = figures.draw_timeline(timeline_series(build_table(five_requests()), []), "x")
     assert "in flight" in svg

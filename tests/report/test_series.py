@@ -68,6 +68,12 @@ def test_many_replicas_are_drawn_as_highest_and_lowest() -> None:
     assert (lowest.name, lowest.gpu_busy.tolist()) == ("lowest of 9 replicas", [0.0])
 
 
+def test_each_replica_has_its_requests_and_its_evictions_over_time() -> None:
+    columns = {"running": 3.0, "waiting": 1.5, "dt_s": 2.0, "evicted_blocks": 8}
+    (one,) = timeline_series(build_table([]), [timeline_row(0.0, replica="a/0", **columns)]).replicas
+    assert (one.requests.tolist(), one.evicted_per_s.tolist()) == ([4.5], [4.0])
+
+
 def test_without_rows_or_server_there_is_still_an_axis() -> None:
     series = timeline_series(build_table([]), [])
     assert series.waiting is None

@@ -169,6 +169,7 @@ MORE_BROKEN = [
     ("replica = 1", "replica = 2", "must be below 2"),
     ('kind = "slow_gpu"\npool = "a"', 'kind = "slow_gpu"\npool = "z"', "is not one of [pools]"),
     ('kind = "slow_gpu"', 'kind = "slow_cpu"', "did you mean 'slow_gpu'"),
+    ('kind = "slow_gpu"', 'kind = "slow_link"', "needs links to slow down: a replica of a is one GPU, or plain constants"),
     ("speed = 0.5", "speed = 0.5\ngpu = 4", "must be below 1"),
     ('region = "us"\nat_s', 'region = "moon"\nat_s', "is not one of [regions]"),
     ('for_s = "30s"', "", "for_s is missing"),

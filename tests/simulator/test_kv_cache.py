@@ -70,15 +70,15 @@ def test_a_referenced_prefix_is_never_evicted() -> None:
 
 
 def test_equal_content_behind_unequal_prefixes_is_not_the_same() -> None:
-    first, _ = prefix_path([(1, 16), (9, 16)], None, 4)
-    second, _ = prefix_path([(2, 16), (9, 16)], None, 4)
+    first, _ = prefix_path(((1, 16), (9, 16)), None, 4)
+    second, _ = prefix_path(((2, 16), (9, 16)), None, 4)
     assert first[1] != second[1]
 
 
 def test_a_piece_shorter_than_a_block_joins_the_next_one() -> None:
-    path, _ = prefix_path([(1, 3), (2, 6)], None, 4)
+    path, _ = prefix_path(((1, 3), (2, 6)), None, 4)
     assert [end for _, end in path] == [2]
-    other, _ = prefix_path([(5, 3), (2, 6)], None, 4)
+    other, _ = prefix_path(((5, 3), (2, 6)), None, 4)
     assert path != other
 
 

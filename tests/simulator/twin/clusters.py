@@ -222,7 +222,9 @@ def _fault(pick: Pick, active: set[str], pools: dict[str, PoolSpec]) -> Fault:
     name = pick(tuple(pools))
     replica = pick(range(pools[name].replicas))
     at_s, for_s = pick((0.0, 0.001, 0.0035, 0.007, 0.0123)), pick((0.001, 0.0035, 0.02))
-    kinds = ["dead", "slow gpu", "slow link"]
+    kinds = ["dead", "slow gpu"]
+    if pools[name].gpus_per_replica > 1:
+        kinds.append("slow link")
     if "autoscale" not in active or "draining of an autoscaled pool" in active:
         kinds.append("drain")
     if "autoscale" not in active or "death of a replica that is off" in active:
