@@ -100,6 +100,15 @@ def _counting(doing: str) -> Iterator[Callable[[int], None]]:
         yield lambda rows: status.update(f"{doing}, {rows:,} rows ...")
 
 
+@contextmanager
+def _saying(doing: str) -> Iterator[Callable[[str], None]]:
+    """A spinner with what is being tried."""
+    from rich.console import Console
+
+    with Console(stderr=True, highlight=False).status(f"{doing} ...") as status:
+        yield lambda what: status.update(f"{doing}: {what} ...")
+
+
 def print_json(value: object) -> None:
     """JSON on stdout."""
     import sys
@@ -155,11 +164,12 @@ def fit(
         raise InputError(f"= {str(out)!r} must end in .toml", key="--out")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-._") or "fitted"
     start_s, for_s = _duration(window_start, "--window-start") or 0.0, _duration(window, "--window")
-    with _counting("reading") as _:
-        trace = load_trace(file, start_s, for_s, trace_format, None if rate is None else _rate(rate))
+    with _counting("reading") as progress:
+        trace = load_trace(file, start_s, for_s, trace_format, None if rate is None else _rate(rate), progress)
         family = Arrivals.POISSON if rate is not None else arrivals
         chosen = None if family is Arrivals.BEST else family.value
-        found = fit_trace(trace, name=name, model=model, family=chosen, arrivals_assumed=rate is not None)
+    with _saying(f"fitting {len(trace):,} rows") as say:
+        found = fit_trace(trace, name=name, model=model, family=chosen, say=say, arrivals_assumed=rate is not None)
     save_bytes(out, scenario_text(found, file.name).encode())
     if figure is not None:
         from loadlab.report.figures_fit import save_fit

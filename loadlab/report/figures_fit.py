@@ -12,12 +12,13 @@ from matplotlib.ticker import FuncFormatter
 
 from loadlab.analysis.table import FloatArray, IntArray
 from loadlab.analysis.trace_fit import TraceFit
-from loadlab.report.figure_style import BLUE, ORANGE, RC
+from loadlab.report.figure_style import BLUE, ORANGE, RC, as_svg, as_svg_file
 from loadlab.report.figures_trace import length_axis
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.plan import RequestPlan
 
 COLUMNS = 200
+STEPS = 120  # of a curve: quantiles that a picture shows, so that a million rows draw as small as a thousand
 
 
 def save_fit(fit: TraceFit, title: str, file: Path) -> None:
@@ -34,7 +35,10 @@ def save_fit(fit: TraceFit, title: str, file: Path) -> None:
         told = "a good fit" if fit.is_good else "NOT a good fit"
         figure.suptitle(f"{title}: {fit.chosen.name}; {told}", x=0.02, ha="left", fontsize=11)
         figure.subplots_adjust(left=0.08, right=0.98, top=0.92, bottom=0.07, hspace=0.55, wspace=1.0)
-        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
+        if file.suffix == ".svg":
+            file.write_bytes(as_svg_file(as_svg(figure, f"{title}, the trace and what its fit generates: rate, bursts, lengths")))
+        else:
+            figure.savefig(file, dpi=150)
 
 
 def _rate(axes: Axes, fit: TraceFit, plan: RequestPlan) -> None:
@@ -57,12 +61,13 @@ def _counts(axes: Axes, fit: TraceFit, generated_s: FloatArray, window_s: int) -
 
     n = int(fit.span_s // window_s)
     for times, colour, style in ((fit.trace.arrival_s, BLUE, "-"), (generated_s, ORANGE, "--")):
-        counts = np.sort(np.bincount((times // window_s).astype(np.int64), minlength=n)[:n])
-        axes.step(counts, 1 - np.arange(1, n + 1) / n, where="post", color=colour, linestyle=style)
+        counts, above = np.unique(np.bincount((times // window_s).astype(np.int64), minlength=n)[:n], return_counts=True)
+        axes.step(counts, 1 - np.cumsum(above) / n, where="post", color=colour, linestyle=style)
         at = np.arange(0, int(counts[-1]) + 2)
     axes.step(at, poisson.sf(at, fit.rows / fit.span_s * window_s), where="post", color="#888888", linestyle=":")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.3g}"))
+    axes.minorticks_off()
     axes.set_ylim(max(1e-3, 0.5 / n), 1)
     axes.set_xlabel(f"requests in {window_s} s")
     axes.set_title("share of windows above; dotted: Poisson", fontsize=7, loc="left")
@@ -71,8 +76,8 @@ def _counts(axes: Axes, fit: TraceFit, generated_s: FloatArray, window_s: int) -
 def _lengths(axes: Axes, name: str, trace: IntArray, generated: IntArray) -> None:
     for tokens, colour, style, label in ((trace, BLUE, "-", "trace"), (generated, ORANGE, "--", "generated, seed 1")):
         ordered = np.sort(tokens)
-        shares = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
-        axes.step(ordered, shares, where="post", color=colour, linestyle=style, label=label)
+        last = np.unique(np.rint(np.linspace(0, len(ordered) - 1, STEPS)).astype(np.int64))
+        axes.step(ordered[last], 100 * (last + 1) / len(ordered), where="post", color=colour, linestyle=style, label=label)
     length_axis(axes)
     axes.set_xlabel(f"{name} tokens")
-    axes.legend(fontsize=7, loc="upper left")
+    axes.legend(fontsize=7, loc="lower right")

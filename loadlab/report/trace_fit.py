@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import tomli_w
@@ -13,7 +14,10 @@ from loadlab.analysis.trace_fit import ClassFit, TraceFit
 from loadlab.scenario.model import Scenario
 from loadlab.schema import as_table
 
-NAME = 42
+NAME = 35
+LENGTHS = 30
+WIDTH = 7  # of a dispersion
+FOLD = 80  # columns of the report
 MAX_CLASSES = 8
 
 
@@ -21,36 +25,45 @@ def draw_fit(fit: TraceFit) -> list[str]:
     """The lines of a report: arrivals tried, lengths, and the verdict last."""
     widths = [b.window_s for b in fit.bursts]
     lines = [f"fitted to {fit.rows:,} requests in {fit.span_s:.6g} s, {fit.rows / fit.span_s:.4g}/s; medians of 5 seeds", ""]
-    lines.append(f"  {'arrivals':<{NAME}}{'AIC':>10}{'KS':>6}{'rate':>6}  dispersion at {', '.join(f'{w} s' for w in widths)}")
-    lines.append(f"  {'the trace':<{NAME}}{'':>10}{'':>6}{1:>6.2f}  {_dispersions(fit.bursts)}")
+    heads = "".join(f"{f'{w} s':>{WIDTH}}" for w in widths)
+    lines.append(f"  {'':<{NAME + 22}}{'dispersion at':>{WIDTH * max(1, len(widths))}}")
+    lines.append(f"  {'arrivals':<{NAME}}{'AIC':>10}{'KS':>6}{'rate':>6}{heads}")
+    lines.append(f"  {'the trace':<{NAME}}{'':>10}{'':>6}{1:>6.2f}{_dispersions(fit.bursts)}")
     lines += [_arrival_row(tried, is_chosen=tried is fit.chosen) for tried in fit.tried]
     lines += ["", "* chosen; x: does not reproduce the trace's rate, dispersion or bursts", ""]
-    lines.append(f"  {'lengths':<30}{'law':<16}{'KS':>6}{'mean':>6}   rejected: KS")
+    lines.append(f"  {'lengths':<{LENGTHS}}{'law':<16}{'KS':>6}{'mean':>6}")
     for found in fit.classes[:MAX_CLASSES]:
         lines += _class_rows(found)
     if len(fit.classes) > MAX_CLASSES:
         lines.append(f"  and {len(fit.classes) - MAX_CLASSES} more classes; --json tells all")
     lines += ["", *_likeness(fit)]
-    lines += [f"beware: {note}" for note in fit.notes]
-    return [*lines, "", *verdict(fit)]
+    told = [*(f"beware: {note}" for note in fit.notes), "", *verdict(fit)]
+    return [*lines, *(line for words in told for line in wrap(words, FOLD, subsequent_indent="    ") or [""])]
 
 
 def _arrival_row(fit: ArrivalFit, *, is_chosen: bool) -> str:
     mark = "*" if is_chosen else " " if fit.is_good else "x"
     goodness = fit.goodness
-    told = f"{mark} {fit.name[:NAME]:<{NAME}}{fit.aic:>10,.0f}{goodness.gap_ks:>6.2f}{goodness.rate_ratio:>6.2f}"
-    return f"{told}  {_dispersions(goodness.bursts)}"
+    name = fit.name.removeprefix("rate in ")
+    told = f"{mark} {name[:NAME]:<{NAME}}{fit.aic:>10,.0f}{goodness.gap_ks:>6.2f}{goodness.rate_ratio:>6.2f}"
+    return f"{told}{_dispersions(goodness.bursts)}"
 
 
 def _dispersions(bursts: tuple[Burstiness, ...]) -> str:
-    return "".join(f"{b.dispersion:>8.3g}" for b in bursts) or "too short"
+    return (
+        "".join(f"{b.dispersion:>{WIDTH},.0f}" if b.dispersion >= 999 else f"{b.dispersion:>{WIDTH}.3g}" for b in bursts) or "  too short"
+    )
 
 
 def _class_rows(found: ClassFit) -> list[str]:
     pairs = (("prompt", found.prompt, found.prompt_tried), ("answer", found.output, found.output_tried))
     return [
-        f"  {f'{found.name[:18]} {what}':<30}{chosen.name:<16}{chosen.ks:>6.3f}{chosen.mean_ratio:>6.2f}   {_rejected(chosen, tried)}"
+        line
         for what, chosen, tried in pairs
+        for line in (
+            f"  {f'{found.name[:18]} {what}':<{LENGTHS}}{chosen.name:<16}{chosen.ks:>6.3f}{chosen.mean_ratio:>6.2f}",
+            *wrap(f"rejected, KS: {_rejected(chosen, tried)}", FOLD, initial_indent=" " * 4, subsequent_indent=" " * 6),
+        )
     ]
 
 
@@ -61,13 +74,13 @@ def _rejected(chosen: LengthFit, tried: tuple[LengthFit, ...]) -> str:
 def _likeness(fit: TraceFit) -> list[str]:
     like = fit.likeness
     lengths = f"KS of lengths {like.prompt_ks:.3f} and {like.output_ks:.3f}"
-    lines = [f"generated anew: rate {like.arrivals.rate_ratio:.3f} times the trace's, {lengths}"]
+    lines = [f"generated anew, the trace's in brackets: rate {like.arrivals.rate_ratio:.3f} (1)", f"  {lengths}"]
     for wanted in fit.bursts:
         found = next((b for b in like.arrivals.bursts if b.window_s == wanted.window_s), None)
         if found is not None:
             burst = f"burst factor {found.burst_factor:.3g} ({wanted.burst_factor:.3g})"
             beside = f"dispersion {found.dispersion:.3g} ({wanted.dispersion:.3g}), {burst}"
-            lines.append(f"  in windows of {wanted.window_s} s: {beside}; the trace's in brackets")
+            lines.append(f"  in windows of {wanted.window_s} s: {beside}")
     if fit.hit_ratio is not None and like.hit_ratio is not None:
         lines.append(f"  prefix hits, infinite cache: {like.hit_ratio:.1%} of prompt tokens ({fit.hit_ratio:.1%})")
     return lines
@@ -76,9 +89,10 @@ def _likeness(fit: TraceFit) -> list[str]:
 def verdict(fit: TraceFit) -> list[str]:
     """Good, or not good and why and what it would take."""
     if fit.is_good and fit.arrivals_assumed:
-        return ["GOOD FIT of lengths and prefix hits only: the trace tells no times, and its arrivals are assumed"]
+        return ["GOOD FIT of lengths only: the trace tells no times, and its arrivals are assumed"]
     if fit.is_good:
-        return ["GOOD FIT: rate, dispersion and bursts at every window, lengths and prefix hits are like the trace's"]
+        lengths = " and lengths" if fit.hit_ratio is None else ", lengths and prefix hits"
+        return [f"GOOD FIT: rate, dispersion and bursts at every window{lengths} are like the trace's"]
     lines = ["NOT A GOOD FIT: do not size anything with it", *(f"  {words}" for words in fit.misses)]
     better = [tried for tried in fit.tried if tried.is_good and tried is not fit.chosen]
     if better and not fit.chosen.is_good:

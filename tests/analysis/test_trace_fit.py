@@ -13,7 +13,7 @@ from loadlab.analysis.fit_states import fit_states
 from loadlab.analysis.goodness import ks_distance
 from loadlab.analysis.trace_fit import TraceFit, fit_trace, plan_hit_ratio
 from loadlab.errors import InputError
-from loadlab.report.trace_fit import scenario_text, verdict
+from loadlab.report.trace_fit import draw_fit, scenario_text, verdict
 from loadlab.scenario import lengths
 from loadlab.scenario.arrivals import Mmpp, Poisson, arrival_times_s
 from loadlab.scenario.build import build_plan
@@ -77,6 +77,8 @@ def test_a_poisson_fit_of_bursts_is_called_bad_and_what_it_takes_is_said(bursty:
     assert "dispersion at 60 s" in words
     assert "times under" in words
     assert "what it would take: " in words
+    assert max(map(len, draw_fit(fit))) <= 80
+    assert draw_fit(fit)[-1].startswith(" "), "how to go on stands last, indented"
 
 
 def test_bursts_are_fitted_by_states_or_steps_and_the_file_generates_them_anew(bursty: TraceColumns, tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ from loadlab.errors import InputError
 from loadlab.scenario.limits import MAX_REQUESTS
 from loadlab.scenario.trace_formats.own import write_csv, write_parquet
 from loadlab.scenario.trace_formats.recognise import open_trace
-from loadlab.scenario.trace_formats.rows import NS_PER_S, OpenedTrace, Row, TraceFormat
+from loadlab.scenario.trace_formats.rows import NS_PER_S, OpenedTrace, Row, TraceFormat, counted
 from loadlab.schema import shown_path
 
 ENDINGS = (".csv", ".parquet")
 ON_TICK = 0.01  # of a tick: clocks that wander by a millisecond are meant, others are not
-REPORT_EVERY = 50_000  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ def _write(
         rows = _in_order(trace) if is_sorted else _sorted(trace, name)
         rows = _from_zero(rows)
         rows = rows if tick_s is None else dequantized(rows, tick_s, np.random.default_rng(seed), name)
-        rows = rows if progress is None else _told(rows, progress)
+        rows = rows if progress is None else counted(rows, progress)
         if ending == ".parquet":
             count = write_parquet(rows, part, trace.block_tokens)
         else:
@@ -128,10 +127,3 @@ def dequantized(rows: Iterator[Row], tick_s: float, rng: np.random.Generator, so
         members = list(together)
         for row, place in zip(members, np.sort(rng.random(len(members))).tolist(), strict=True):
             yield row._replace(time_ns=round((number + place) * tick_s * NS_PER_S))
-
-
-def _told(rows: Iterator[Row], progress: Callable[[int], None]) -> Iterator[Row]:
-    for count, row in enumerate(rows):
-        if count % REPORT_EVERY == 0:
-            progress(count)
-        yield row

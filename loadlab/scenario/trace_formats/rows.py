@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -15,6 +15,7 @@ MAX_TOKENS = 999_999_999  # of a prompt or an answer
 MAX_BLOCK_ID = 2**62
 MAX_LABELS = 100  # sorts of requests that are told apart in one trace, OTHER included
 OTHER = "other"
+REPORT_EVERY = 50_000  # rows
 
 Lines = Iterator[tuple[int, str]]
 
@@ -76,3 +77,11 @@ class OpenedTrace:
 def bad_value(source: str, line: int, name: str, value: object, wanted: str) -> InputError:
     """The error of one value in one row."""
     return InputError(f"{name} = {shown(value)} must be {wanted}", source=source, key=f"line {line}")
+
+
+def counted(rows: Iterator[Row], progress: Callable[[int], None]) -> Iterator[Row]:
+    """The rows; `progress` is told now and then how many came."""
+    for count, row in enumerate(rows):
+        if count % REPORT_EVERY == 0:
+            progress(count)
+        yield row
