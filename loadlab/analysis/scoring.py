@@ -39,9 +39,9 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpredicted:
-    """A measured figure without a prediction, and why."""
+    """A measured figure without a prediction, and why; or a row without a figure, which counts in no share."""
 
-    metric: str
+    metric: str | None
     reason: str
 
 
@@ -53,7 +53,7 @@ def score(scored: Sequence[Scored], unpredicted: Sequence[Unpredicted]) -> dict[
         rows = [s for s in scored if (s.gpu, s.kind, s.phase, s.engine, s.metric) == (gpu, kind, phase, engine, metric)]
         groups.append({"gpu": gpu, "kind": kind, "phase": phase, "engine": engine, "metric": metric} | errors_of(rows))
     total = {}
-    for metric in sorted({s.metric for s in scored} | {u.metric for u in unpredicted}):
+    for metric in sorted({s.metric for s in scored} | {u.metric for u in unpredicted if u.metric}):
         rows = [s for s in scored if s.metric == metric]
         missed = sum(u.metric == metric for u in unpredicted)
         total[metric] = errors_of(rows) | {"predicted_share": len(rows) / (len(rows) + missed)}

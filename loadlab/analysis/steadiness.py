@@ -97,9 +97,19 @@ def overload(table: RequestTable) -> Overload | None:
     if n < MIN_REQUESTS:
         return None
     backlog = np.arange(1, n + 1) - np.searchsorted(np.sort(ended_s), due_s, side="right")
-    levels = _block_means(backlog.astype(np.float64))
-    growth = float(levels[-1] - levels[1]) / (n * (BLOCKS - 2) / BLOCKS)  # from the second block: the first fills the batch
-    return Overload(trend_p=rising_p(_block_means(ended_s - due_s)), backlog_growth=growth)
+    filled = _filled(due_s, ended_s)
+    levels = _block_means(backlog[filled:].astype(np.float64))
+    growth = float(levels[-1] - levels[0]) / ((n - filled) * (BLOCKS - 1) / BLOCKS)
+    return Overload(trend_p=rising_p(_block_means((ended_s - due_s)[filled:])), backlog_growth=growth)
+
+
+def _filled(due_s: FloatArray, ended_s: FloatArray) -> int:
+    """How many requests were due while the target, which begins empty, still filled: for as long as 95 % of the first tenth took.
+
+    At most half of the run, since in an overload they take ever longer.
+    """
+    took_s = float(np.quantile((ended_s - due_s)[: max(1, len(due_s) // 10)], 0.95))
+    return int(np.searchsorted(due_s, due_s[0] + min(took_s, float(due_s[-1] - due_s[0]) / 2)))
 
 
 def _block_means(series: FloatArray) -> FloatArray:

@@ -52,6 +52,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
         raise InputError(f"cannot be read as CSV: {str(error).splitlines()[0][:200]}", source=source) from None
     if len(table) > ROWS_AT_MOST:
         raise InputError(f"has more than {ROWS_AT_MOST:,} rows; split it", source=source)
+    table.columns = table.columns.str.strip()
     missing = [column for column in required if column not in table.columns]
     if missing:
         raise InputError(f"lacks the column {missing[0]}; it needs {', '.join(required)}", source=source)
@@ -60,11 +61,23 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
     return table.to_dict("records")  # type: ignore[return-value]
 
 
+def text(row: dict[str, Any], column: str, default: str = "") -> str:
+    """What stands in a cell; `default` for an empty one."""
+    value = row.get(column)
+    return default if _is_blank(value) else str(value).strip()
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value)) or (isinstance(value, str) and not value.strip())
+
+
 def number(row: dict[str, Any], column: str, default: float | None = None) -> float:
     """A positive number of a row. Raises ValueError naming column and value; an empty cell is `default`, if there is one."""
     value = row.get(column)
-    if default is not None and (value is None or value == "" or (isinstance(value, float) and math.isnan(value))):
-        return default
+    if _is_blank(value):
+        if default is not None:
+            return default
+        raise ValueError(f"{column} is empty")
     try:
         found = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -8,12 +8,14 @@ from typing import Any
 
 from loadlab.analysis.scoring import Scored, Unpredicted
 from loadlab.campaign.closed_loop import ClosedLoopMeans, ClosedLoopWork, run_closed_loop
-from loadlab.campaign.measured import exclusion_of, has_number, number, read_rows
+from loadlab.campaign.measured import exclusion_of, has_number, number, read_rows, text
+from loadlab.campaign.measured_setup import named_gpu, named_model, weights_format
 from loadlab.catalog.bands import Band, Phase, band_of
-from loadlab.catalog.names import engine_name, gpu_name, model_name
+from loadlab.catalog.names import engine_name
 from loadlab.catalog.specs import EngineSpec, KvFormat, ModelSpec, Quantisation, engines, find, gpus, models
 from loadlab.errors import InputError
 from loadlab.simulator.cluster import SimulatedCluster
+from loadlab.simulator.sharding import kv_capacity
 from loadlab.simulator.spec import ClusterSpec, EngineLimits, PoolSpec, ShardedModel
 
 COLUMNS = ("model", "gpu", "tp", "dtype", "engine", "isl", "osl", "load")
@@ -25,6 +27,8 @@ SPREAD = 0.8  # InferenceX draws lengths evenly from 80 % of the nominal ones up
 # go before decodes.
 EQUAL_LENGTHS = ("aic-auto-gap-analysis",)
 EQUAL_SPREAD = 0.9  # no source says it: clients drift apart by more than tokenising, and 0.9 stands for both
+CLOSED_LOOP = ("concurrency", "concurrent", "closed_loop", "clients", "batch", "batch_size", "users")
+FULLEST = 0.95  # of memory
 FP8_BY_BLOCK = ("qwen3-235b", "qwen3-30b")  # whose FP8 checkpoints are published so, beside 16-bit ones
 
 
@@ -61,15 +65,28 @@ def score_serving(path: Path, progress: Any = None) -> tuple[list[Scored], list[
 
     rows = read_rows(path, COLUMNS)
     shares = [rows[start : start + 40] for start in range(0, len(rows), 40)]
+    added = (added_rows()[0], added_rows()[1] | _with_longer_windows(rows))
     workers = min(cpu_count(), len(shares), 8)
     results: list[tuple[list[Scored], list[Unpredicted]]] = []
-    for done, result in enumerate(
-        Parallel(workers, return_as="generator")(delayed(_score_rows)(share, added_rows()) for share in shares), 1
-    ):
+    for done, result in enumerate(Parallel(workers, return_as="generator")(delayed(_score_rows)(share, added) for share in shares), 1):
         results.append(result)
         if progress is not None:
             progress(min(len(rows), 40 * done), len(rows))
     return [s for scored, _ in results for s in scored], [u for _, missed in results for u in missed]
+
+
+def _with_longer_windows(rows: list[dict[str, Any]]) -> dict[str, ModelSpec]:
+    """Models whose own window is shorter than a row's requests: what was measured had it scaled."""
+    longer: dict[str, ModelSpec] = {}
+    for row in rows:
+        try:
+            name, tokens = named_model(row), round(number(row, "isl")) + round(number(row, "osl"))
+        except ValueError:
+            continue  # told where the row is scored
+        model = longer.get(name, models()[name])
+        if tokens > model.context_tokens:
+            longer[name] = replace(model, context_tokens=tokens)
+    return longer
 
 
 def _score_rows(rows: list[dict[str, Any]], extra: Any) -> tuple[list[Scored], list[Unpredicted]]:
@@ -80,6 +97,9 @@ def _score_rows(rows: list[dict[str, Any]], extra: Any) -> tuple[list[Scored], l
     unpredicted: list[Unpredicted] = []
     for row in rows:
         measured = [metric for metric in METRICS if has_number(row, metric)]
+        if not measured:
+            unpredicted.append(Unpredicted(metric=None, reason=f"nothing measured: none of {', '.join(METRICS)} is a number above 0"))
+            continue
         reason = exclusion_of(row)
         if reason is None:
             try:
@@ -100,10 +120,10 @@ def _score(row: dict[str, Any], measured: list[str]) -> list[Scored]:
     slow = figures_of(run, run_closed_loop(run.cluster(serving.high), run.work))
     return [
         Scored(
-            gpu=str(row["gpu"]),
+            gpu=text(row, "gpu"),
             kind=run.kind,
-            phase=str(row.get("mode", "agg")),
-            engine=str(row["engine"]),
+            phase=text(row, "mode", "agg"),
+            engine=text(row, "engine"),
             metric=metric,
             measured=number(row, metric),
             predicted=predicted[metric],
@@ -132,14 +152,11 @@ def figures_of(run: ServingRun, means: ClosedLoopMeans) -> dict[str, float]:
 def serving_run(row: dict[str, Any]) -> ServingRun:
     """What a row says was run, read with the defaults of its engine. Raises ValueError or InputError."""
     hardware, replicas = _hardware(row)
-    engine = engines()[engine_name(str(row["engine"]))]
+    kind_of_load = text(row, "load_kind", "concurrency").lower()
+    if kind_of_load not in CLOSED_LOOP:
+        raise ValueError(f"load_kind = {kind_of_load!r} is not simulated here: loads are clients in a closed loop (concurrency)")
+    engine = engines()[engine_name(text(row, "engine"))]
     clients = max(1, round(number(row, "load")))
-    limits = EngineLimits(
-        max_running=max(256, clients),
-        max_batched_tokens=max(engine.max_batched_tokens, clients),
-        gpu_memory_utilization=engine.gpu_memory_utilization,
-        prefix_caching=False,
-    )
     is_equal = any(words in str(row.get("source", "")) for words in EQUAL_LENGTHS)
     is_in_step = is_equal and engine.stays_in_step
     work = ClosedLoopWork(
@@ -150,25 +167,42 @@ def serving_run(row: dict[str, Any]) -> ServingRun:
         spread=1.0 if is_in_step else EQUAL_SPREAD if is_equal else SPREAD,
     )
     hardware = replace(hardware, host_s=engine.host_s, host_per_sequence_s=engine.host_per_sequence_s)
+    limits = _limits(engine, hardware, work)
     return ServingRun(row=row, hardware=hardware, limits=limits, engine=engine, work=work, replicas=replicas)
+
+
+def _limits(engine: EngineSpec, hardware: ShardedModel, work: ClosedLoopWork) -> EngineLimits:
+    """The engine's defaults; where the row's requests would not fit with them, a fuller memory, as whoever measured it must have set."""
+    usual = EngineLimits(
+        max_running=max(256, work.clients),
+        max_batched_tokens=max(engine.max_batched_tokens, work.clients),
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+        prefix_caching=False,
+    )
+    for limits in (
+        usual,
+        replace(usual, max_running=work.clients),
+        replace(usual, max_running=work.clients, gpu_memory_utilization=FULLEST),
+    ):
+        try:
+            capacity = kv_capacity(PoolSpec(serves=("m",), hardware=hardware, engine=limits), "this row", "p")
+        except InputError:
+            continue
+        if capacity.holds_tokens(limits.allocation) >= work.prompt_tokens + work.output_tokens:
+            return limits
+    return usual
 
 
 def _hardware(row: dict[str, Any]) -> tuple[ShardedModel, int]:
     """The group that a row's parallel degrees make, and how many of them."""
-    gpu_row, model_row = gpu_name(str(row["gpu"])), model_name(str(row["model"]))
-    if gpu_row is None:
-        raise ValueError(f"gpu {row['gpu']!r} is not in the catalogue; --gpus FILE adds one")
-    if model_row is None:
-        raise ValueError(f"model {row['model']!r} is not in the catalogue; --models DIR adds one from its config.json")
+    gpu_row, model_row = named_gpu(row), named_model(row)
     gpu, model = gpus()[gpu_row], models()[model_row]
-    tp, pp, dp, ep = (round(number(row, key, default=1.0)) if _is_given(row, key) else 1 for key in ("tp", "pp", "dp", "ep"))
-    if tp > gpu.gpus_per_node and ep > 1 and tp % ep == 0:
-        tp //= ep  # listed as MoE tensor * expert parallel: the same runs stand in the file with 8 GPUs, to the digit
+    tp, pp, dp, ep = _degrees(row, gpu.gpus_per_node, is_moe=model.experts is not None)
     is_shared = model.experts is not None and dp > 1  # dense data-parallel ranks share nothing: replicas
     hardware = ShardedModel(
         model=model_row,
         gpu=gpu_row,
-        quantisation=_quantisation(str(row["dtype"]), model_row, model),
+        quantisation=_quantisation(row, model_row, gpu_row),
         kv_format=KvFormat.BF16,
         tensor_parallel=tp,
         pipeline_parallel=pp,
@@ -181,16 +215,26 @@ def _hardware(row: dict[str, Any]) -> tuple[ShardedModel, int]:
     return hardware, 1 if is_shared else dp
 
 
-def _is_given(row: dict[str, Any], key: str) -> bool:
-    """Whether a degree is there: some tables write 0 or nothing for a model that has no experts."""
-    return has_number(row, key)
+def _degrees(row: dict[str, Any], gpus_per_node: int, *, is_moe: bool) -> tuple[int, int, int, int]:
+    """Tensor, pipeline, data and expert parallel degrees; 1 where a cell is empty or 0, as for a model without experts.
+
+    A mixture of experts whose data-parallel degree is not told has the one that fills its GPUs.
+    """
+    tp, pp, dp, ep = (round(number(row, key)) if has_number(row, key) else 1 for key in ("tp", "pp", "dp", "ep"))
+    of_run = round(number(row, "n_gpu")) if has_number(row, "n_gpu") else tp * pp * dp
+    if is_moe and not has_number(row, "dp") and of_run % (tp * pp) == 0:
+        dp = of_run // (tp * pp)
+    if tp > gpus_per_node and ep > 1 and tp % ep**2 == 0:
+        tp //= ep  # listed as MoE tensor * expert parallel: the same runs stand in the file with 8 GPUs, to the digit
+    elif is_moe and dp > 1 and tp * pp == of_run and tp % dp == 0:
+        tp //= dp  # SGLang's data-parallel attention: --tp counts all GPUs
+    elif is_moe and ep > tp * dp and ep * pp == of_run and ep % tp == 0:
+        dp = ep // tp  # experts over all GPUs, attention over tp of them
+    return tp, pp, dp, ep
 
 
-def _quantisation(dtype: str, name: str, model: ModelSpec) -> Quantisation:
-    """The weights' format. `fp8` of a checkpoint that is published block-wise is block-wise."""
-    plain = {"float16": "fp16", "bfloat16": "bf16", "fp8_static": "fp8", "w4a16": "int4", "w4a16_mxfp4": "mxfp4", "fp4": "nvfp4"}.get(
-        dtype, dtype
-    )
-    quantisation = Quantisation(plain)
-    is_by_block = model.quantisation is Quantisation.FP8_BLOCK or any(part in name.lower() for part in FP8_BY_BLOCK)
-    return Quantisation.FP8_BLOCK if quantisation is Quantisation.FP8 and is_by_block else quantisation
+def _quantisation(row: dict[str, Any], name: str, gpu: str) -> Quantisation:
+    """The weights' format. What an engine ran as `fp8` is a checkpoint, and some are published block-wise beside 16-bit ones."""
+    found = weights_format(text(row, "dtype"), models()[name], gpu)
+    is_by_block = any(part in name.lower() for part in FP8_BY_BLOCK)
+    return Quantisation.FP8_BLOCK if found is Quantisation.FP8 and is_by_block else found

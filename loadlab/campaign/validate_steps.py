@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from loadlab.analysis.scoring import Scored, Unpredicted
-from loadlab.campaign.measured import exclusion_of, has_number, number, read_rows
+from loadlab.campaign.measured import exclusion_of, has_number, number, read_rows, text
+from loadlab.campaign.measured_setup import named_gpu, named_model, weights_format
 from loadlab.catalog.bands import Phase, band_of
-from loadlab.catalog.names import gpu_name, model_name
-from loadlab.catalog.specs import Quantisation, find, gpus
+from loadlab.catalog.specs import Quantisation, find, gpus, models
 from loadlab.errors import InputError
 from loadlab.simulator.sharding import shard
 from loadlab.simulator.spec import ShardedModel
@@ -19,10 +19,16 @@ from loadlab.simulator.step_parts import RooflineParts, Work
 COLUMNS = ("model", "gpu", "tp", "dtype", "phase", "batch", "context_len", "step_ms")
 
 
+_PHASES = {"generation": Phase.DECODE, "context": Phase.PREFILL, "decode": Phase.DECODE, "prefill": Phase.PREFILL}
+
+
 def score_steps(path: Path) -> tuple[list[Scored], list[Unpredicted]]:
     """Every row predicted, or listed with why not. Raises InputError on a file that is not such a table."""
     scored, unpredicted = [], []
     for row in read_rows(path, COLUMNS):
+        if not has_number(row, "step_ms"):
+            unpredicted.append(Unpredicted(metric=None, reason="nothing measured: step_ms is empty or no number above 0"))
+            continue
         reason = exclusion_of(row)
         if reason is None:
             try:
@@ -35,24 +41,26 @@ def score_steps(path: Path) -> tuple[list[Scored], list[Unpredicted]]:
 
 
 def _score(row: dict[str, Any]) -> Scored:
-    parts = parts_of(str(row["model"]), str(row["gpu"]), int(number(row, "tp")), str(row["dtype"]))
-    phase = str(row["phase"])
-    if phase not in ("decode", "prefill"):
-        raise ValueError(f"phase = {phase!r} must be decode or prefill")
+    model, gpu = named_model(row), named_gpu(row)
+    tensor_parallel = round(number(row, "tp", default=1.0))
+    parts = parts_of(model, gpu, tensor_parallel, weights_format(text(row, "dtype"), models()[model], gpu))
+    phase = _PHASES.get(text(row, "phase").lower())
+    if phase is None:
+        raise ValueError(f"phase = {text(row, 'phase')!r} must be decode or prefill")
     predicted = step_ms(
         parts,
-        is_decode=phase == "decode",
-        batch=int(number(row, "batch")),
-        context=int(number(row, "context_len")),
+        is_decode=phase is Phase.DECODE,
+        batch=round(number(row, "batch")),
+        context=round(number(row, "context_len")),
         counts_elementwise=has_number(row, "other_ms"),
     )
     kind = "dense" if parts.part.model.experts is None else "moe"
-    band = band_of(parts.part.gpu, kind, Phase(phase))
+    band = band_of(parts.part.gpu, kind, phase)
     return Scored(
-        gpu=str(row["gpu"]),
+        gpu=text(row, "gpu"),
         kind=kind,
-        phase=phase,
-        engine=str(row.get("engine", "")),
+        phase=text(row, "phase"),
+        engine=text(row, "engine"),
         metric="step_ms",
         measured=number(row, "step_ms"),
         predicted=predicted,
@@ -62,21 +70,17 @@ def _score(row: dict[str, Any]) -> Scored:
 
 
 @cache
-def parts_of(model: str, gpu: str, tensor_parallel: int, dtype: str) -> RooflineParts:
-    """The simulator's parts of a step, without host time, for names as a measured table has them. Raises ValueError or InputError."""
-    gpu_row, model_row = gpu_name(gpu), model_name(model)
-    if gpu_row is None:
-        raise ValueError(f"gpu {gpu!r} is not in the catalogue; --gpus FILE adds one")
-    if model_row is None:
-        raise ValueError(f"model {model!r} is not in the catalogue; --models DIR adds one from its config.json")
-    link = find(gpus(), gpu_row, what="gpu").link
+def parts_of(model: str, gpu: str, tensor_parallel: int, quantisation: Quantisation) -> RooflineParts:
+    """The simulator's parts of a step, without host time, for rows of the catalogue. Raises InputError."""
+    link = find(gpus(), gpu, what="gpu").link
     hardware = ShardedModel(
-        model=model_row,
-        gpu=gpu_row,
-        quantisation=Quantisation(dtype),
+        model=model,
+        gpu=gpu,
+        quantisation=quantisation,
         tensor_parallel=tensor_parallel,
         link=link,
-        node_link=link,
+        node_link=find(gpus(), gpu, what="gpu").node_link,
+        gpus_per_node=find(gpus(), gpu, what="gpu").gpus_per_node,
         host_s=0.0,
         host_per_sequence_s=0.0,
     )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loadlab.catalog.hf_layers import attention_layers, expert_layers, recurrent
+from loadlab.catalog.hf_layers import AttentionLayers, attention_layers, expert_layers, recurrent
 from loadlab.catalog.model_spec import ExpertSpec, LatentSpec, ModelSpec, VisionSpec, WindowSpec
 from loadlab.catalog.quantisation import Quantisation
 from loadlab.errors import InputError
@@ -20,8 +20,9 @@ from loadlab.schema import MAX_FILE_BYTES, shown, shown_path
 
 KNOWN_TYPES = frozenset({
     "baichuan", "cohere", "cohere2", "deepseek", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5", "ernie4_5_moe",
-    "exaone", "exaone4", "gemma", "gemma2", "gemma3", "gemma3_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa",
-    "gpt_oss", "granite", "granitemoe", "hunyuan_v1_dense", "hunyuan_v1_moe", "internlm2", "internlm3", "kimi_k2", "kimi_k25",
+    "exaone", "exaone4", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa",
+    "gpt_oss", "gpt2", "granite", "granitemoe", "granitemoehybrid", "hunyuan_v1_dense", "hunyuan_v1_moe", "internlm2", "internlm3",
+    "jamba", "kimi_k2", "kimi_k25", "kimi_linear",
     "llama", "llama4", "llama4_text", "minimax", "minimax_m2", "minimax_text_01", "ministral", "ministral3", "mistral", "mistral3",
     "mixtral", "nemotron", "nemotron-nas", "nemotron_h", "olmo2", "olmo3", "olmoe", "phi3", "phimoe", "qwen2", "qwen2_5_vl",
     "qwen2_5_vl_text", "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe",
@@ -29,6 +30,25 @@ KNOWN_TYPES = frozenset({
     "yi",
 })  # fmt: skip
 NOT_GATED = frozenset({"starcoder2", "nemotron", "nemotron_h", "falcon", "gpt_neox", "phi", "opt", "gpt2"})
+# What transformers' own configuration classes say where a published file leaves a key out.
+_GEMMA = {"tie_word_embeddings": True, "head_dim": 256}
+FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gemma": _GEMMA,
+    "gemma2": _GEMMA | {"vocab_size": 256000, "sliding_window": 4096},
+    "gemma3_text": _GEMMA
+    | {
+        "vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "sliding_window": 4096,
+        "max_position_embeddings": 131072,
+    },
+    "cohere": {"tie_word_embeddings": True},
+    "cohere2": {"tie_word_embeddings": True, "sliding_window": 4096},
+    "llama4_text": {"num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 202048},
+    "gpt_oss": {"head_dim": 64, "num_key_value_heads": 8, "sliding_window": 128},
+    "qwen3": {"head_dim": 128},
+    "qwen3_moe": {"num_key_value_heads": 4},
+    "qwen3_next": {"head_dim": 256, "full_attention_interval": 4},
+}  # fmt: skip
+NESTED = ("text_config", "language_config", "llm_config", "thinker_config", "language_model")
 KV_HEADS = ("num_key_value_heads", "num_kv_heads", "multi_query_group_num")
 FILES_AT_MOST = 1000
 
@@ -93,6 +113,7 @@ def model_of(config: Mapping[str, Any], *, version: str, source: str, as_of: str
     layers, hidden, heads = reader.whole("num_hidden_layers", "n_layer"), reader.whole("hidden_size", "n_embd"), _heads(reader)
     experts = _experts(reader, layers)
     attention = attention_layers(text, layers)
+    has_window = 0 < attention.window < layers - attention.recurrent
     try:
         return ModelSpec(
             version=version,
@@ -106,16 +127,18 @@ def model_of(config: Mapping[str, Any], *, version: str, source: str, as_of: str
             intermediate=_intermediate(reader, experts, hidden, layers),
             vocabulary=reader.whole("vocab_size"),
             tied_embeddings=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
-            context_tokens=reader.whole("max_position_embeddings", "seq_length", "max_seq_len", default=32768),
+            context_tokens=reader.whole(
+                "max_position_embeddings", "model_max_length", "seq_length", "max_seq_len", "n_positions", default=32768
+            ),
             is_gated=model_type not in NOT_GATED,
             dense_layers=_dense_layers(text),
             experts=experts,
             latent=_latent(reader),
-            window=WindowSpec(layers=attention.window, tokens=attention.window_tokens) if attention.window else None,
+            window=WindowSpec(layers=attention.window, tokens=attention.window_tokens) if has_window else None,
             recurrent=recurrent(text, attention.recurrent, hidden),
             vision=_vision(config),
             quantisation=_quantisation(config, text),
-            approximation=_approximation(model_type, text, config, attention.recurrent),
+            approximation=_approximation(model_type, text, config, attention),
             source=f"{source} (model_type {model_type or 'not given'})",
             as_of=as_of,
         )
@@ -127,8 +150,12 @@ class Reader:
     """Figures of a config.json; those of the language model, where it is one part of several."""
 
     def __init__(self, config: Mapping[str, Any], source: str) -> None:
-        nested = next((config[key] for key in ("text_config", "language_config", "llm_config") if isinstance(config.get(key), dict)), None)
-        self.text: Mapping[str, Any] = config if nested is None else {**config, **nested}
+        text = dict(config)
+        while (nested := next((text[key] for key in NESTED if isinstance(text.get(key), dict)), None)) is not None:
+            text = {key: value for key, value in text.items() if key not in NESTED} | nested
+        defaults = FAMILY_DEFAULTS.get(str(text.get("model_type")), {})
+        told = {key: value for key, value in text.items() if value is not None or key not in defaults}
+        self.text: Mapping[str, Any] = defaults | told
         self._source = source
 
     def whole(self, *keys: str, default: int | None = None) -> int:
@@ -233,7 +260,8 @@ def _vision(config: Mapping[str, Any]) -> VisionSpec | None:
 
 def _quantisation(config: Mapping[str, Any], text: Mapping[str, Any]) -> Quantisation | None:
     """What the checkpoint is published in, if its `quantization_config` says one that we know."""
-    told = text.get("quantization_config") or config.get("quantization_config")
+    keys = ("quantization_config", "compression_config")
+    told = next((part[key] for part in (text, config) for key in keys if part.get(key)), None)
     if not isinstance(told, dict):
         return None
     words = json.dumps(told).lower()
@@ -242,24 +270,30 @@ def _quantisation(config: Mapping[str, Any], text: Mapping[str, Any]) -> Quantis
         return Quantisation.FP8_BLOCK if told.get("weight_block_size") else Quantisation.FP8
     if method == "mxfp4":
         return Quantisation.MXFP4
-    if method in ("awq", "gptq"):
-        return Quantisation.INT4
+    if method in ("awq", "gptq", "auto-round", "autoround", "bitsandbytes"):
+        return Quantisation.INT8 if told.get("bits") == 8 or told.get("load_in_8bit") else Quantisation.INT4
     if "nvfp4" in words:
         return Quantisation.NVFP4
+    if "mxfp4" in words:
+        return Quantisation.MXFP4
     if '"num_bits": 4' in words:
         return Quantisation.INT4
     if '"num_bits": 8' in words:
-        return Quantisation.FP8 if '"float"' in words else Quantisation.INT8
+        if '"float"' not in words:
+            return Quantisation.INT8
+        return Quantisation.FP8_BLOCK if '"block"' in words else Quantisation.FP8
     return Quantisation.FP8 if "fp8" in words else None
 
 
-def _approximation(model_type: str, text: Mapping[str, Any], config: Mapping[str, Any], recurrent_layers: int) -> str:
+def _approximation(model_type: str, text: Mapping[str, Any], config: Mapping[str, Any], attention: AttentionLayers) -> str:
     """What a prediction for this model leaves out, in words; empty for a model that is told exactly."""
     notes = []
     if model_type not in KNOWN_TYPES:
         notes.append(f"model_type {model_type or 'not given'} is not known here: read as a decoder of the usual kind")
-    if recurrent_layers:
-        notes.append(f"{recurrent_layers} recurrent layers: projections and state are counted, the scan is not")
+    if attention.window and attention.window == int(text.get("num_hidden_layers") or text.get("n_layer") or 0) - attention.recurrent:
+        notes.append(f"every layer sees {attention.window_tokens} tokens: told as attention to the whole context")
+    if attention.recurrent:
+        notes.append(f"{attention.recurrent} recurrent layers: projections and state are counted, the scan is not")
     if text.get("block_configs"):
         notes.append("layers found by architecture search differ: told by their mean")
     if text.get("index_topk"):

@@ -31,6 +31,11 @@ def attention_layers(text: Mapping[str, Any], layers: int) -> AttentionLayers:
         recurrent_layers = pattern.count("M")
     elif isinstance(kinds, list):  # MiniMax: 0 linear, 1 softmax
         recurrent_layers = kinds[:layers].count(0)
+    elif isinstance(text.get("linear_attn_config"), dict):  # Kimi-Linear
+        recurrent_layers = len(text["linear_attn_config"].get("kda_layers") or [])
+    elif text.get("attn_layer_period"):  # Jamba
+        period, offset = int(text["attn_layer_period"]), int(text.get("attn_layer_offset") or 0)
+        recurrent_layers = sum(i % period != offset for i in range(layers))
     elif text.get("full_attention_interval") and text.get("linear_num_value_heads"):
         recurrent_layers = layers - layers // int(text["full_attention_interval"])
     elif window_tokens:
@@ -64,11 +69,13 @@ def expert_layers(text: Mapping[str, Any], layers: int) -> int:
     periods = [text.get(key) for key in ("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval")]
     period = next((step for step in periods if isinstance(step, int) and step > 0), 1)
     dense |= {i for i in range(layers) if (i + 1) % period}
+    if text.get("expert_layer_period"):  # Jamba
+        dense |= {i for i in range(layers) if i % int(text["expert_layer_period"]) != int(text.get("expert_layer_offset") or 0)}
     return max(1, layers - len(dense))
 
 
 def recurrent(text: Mapping[str, Any], layers: int, hidden: int) -> RecurrentSpec | None:
-    """The recurrent layers' projections and state: gated delta nets (Qwen), Mamba 2 (Nemotron), linear attention (MiniMax)."""
+    """The recurrent layers' projections and state: gated delta nets (Qwen, Kimi), Mamba (Nemotron, Granite, Jamba), linear (MiniMax)."""
     if layers == 0:
         return None
     if text.get("linear_num_value_heads"):
@@ -77,12 +84,23 @@ def recurrent(text: Mapping[str, Any], layers: int, hidden: int) -> RecurrentSpe
         projections = hidden * (2 * keys + 2 * values) + values * hidden
         state = values * int(text.get("linear_key_head_dim") or 128)
         inputs = 2 * keys + values
-    elif text.get("mamba_num_heads"):
-        inner = int(text["mamba_num_heads"]) * int(text["mamba_head_dim"])
-        groups = int(text.get("n_groups") or 1) * int(text.get("ssm_state_size") or 128)
-        projections = hidden * (2 * inner + 2 * groups + int(text["mamba_num_heads"])) + inner * hidden
-        state = inner * int(text.get("ssm_state_size") or 128)
-        inputs = inner + 2 * groups
+    elif text.get("mamba_num_heads") or text.get("mamba_n_heads"):  # Nemotron-H, Granite: Mamba 2
+        heads = int(text.get("mamba_num_heads") or text["mamba_n_heads"])
+        inner = heads * int(text.get("mamba_head_dim") or text.get("mamba_d_head") or 64)
+        width = int(text.get("ssm_state_size") or text.get("mamba_d_state") or 128)
+        groups = int(text.get("n_groups") or text.get("mamba_n_groups") or 1) * width
+        projections = hidden * (2 * inner + 2 * groups + heads) + inner * hidden
+        state, inputs = inner * width, inner + 2 * groups
+    elif text.get("mamba_expand"):  # Jamba: Mamba 1
+        inner, width = int(text["mamba_expand"]) * hidden, int(text.get("mamba_d_state") or 16)
+        rank = text.get("mamba_dt_rank")
+        rank = rank if isinstance(rank, int) else hidden // 16
+        projections = 3 * hidden * inner + inner * (2 * rank + 2 * width)
+        state, inputs = inner * width, inner
+    elif isinstance(text.get("linear_attn_config"), dict):  # query, key, value, output, and small gates of a head's size each way
+        linear = text["linear_attn_config"]
+        heads, width = int(linear.get("num_heads") or 1), int(linear.get("head_dim") or 128)
+        projections, state, inputs = 4 * hidden * heads * width + 4 * hidden * width, heads * width * width, 3 * heads * width
     else:
         heads, width = int(text.get("num_attention_heads") or 1), int(text.get("head_dim") or 128)
         projections, state, inputs = hidden * heads * width * 5, heads * width * width, 0

@@ -127,6 +127,7 @@ class GpuSpec:
     bits8_flops_per_s: Annotated[float, Positive] | None = None  # None: computed in 16 bits
     bits4_flops_per_s: Annotated[float, Positive] | None = None
     formats: tuple[Quantisation, ...]  # weights that its kernels can compute with
+    weight_only_formats: tuple[Quantisation, ...] = ()  # stored so, computed in 16 bits: its matrix units know no such numbers
     kernels: str  # whose efficiencies it has: a row of kernels.toml
     calibration: Calibration  # fitted: those are its own
     link: str | None = None  # between GPUs of its usual node
@@ -137,6 +138,8 @@ class GpuSpec:
 
     def precision(self, quantisation: Quantisation) -> Precision:
         """What its matrix units multiply, given weights of that kind. Weight-only formats are computed in 16 bits."""
+        if quantisation in self.weight_only_formats:
+            return Precision.BITS16
         if quantisation is Quantisation.NVFP4 and self.bits4_flops_per_s is not None:
             return Precision.BITS4
         eight = (Quantisation.FP8, Quantisation.FP8_BLOCK, Quantisation.INT8)

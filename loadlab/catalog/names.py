@@ -10,7 +10,8 @@ from loadlab.catalog.specs import engines, gpus, models, shipped_names
 # What a checkpoint's name has at its end that does not change the model's shape.
 _ENDINGS = frozenset({
     "instruct", "chat", "hf", "it", "base", "fp8", "fp16", "bf16", "nvfp4", "fp4", "mxfp4", "awq", "gptq", "int4", "int8", "w8a8",
-    "w4a16", "dynamic", "kv", "block", "2507", "thinking", "quantized", "autofp8", "0324", "0528", "v0.1", "v0.2", "v0.3", "1m",
+    "w4a16", "quantized.w4a16", "quantized.w8a8",
+    "dynamic", "kv", "block", "2507", "thinking", "quantized", "autofp8", "0324", "0528", "v0.1", "v0.2", "v0.3", "1m",
     "128k",
 })  # fmt: skip
 _GPU_ALIASES = {
@@ -22,10 +23,21 @@ _GPU_ALIASES = {
 }  # fmt: skip
 
 
+# What vendors and drivers write around a GPU's name.
+_GPU_WORDS = frozenset({
+    "nvidia", "amd", "tesla", "geforce", "instinct", "sxm", "sxm4", "sxm5", "oam", "hbm2", "hbm2e", "hbm3", "hbm3e", "gpu", "blackwell",
+    "server", "workstation", "edition", "ada", "generation", "192gb", "141gb", "80gb", "48gb", "24gb", "16gb", "96gb", "tensor", "core",
+})  # fmt: skip
+
+
 def gpu_name(name: str) -> str | None:
     """The catalogue's name of that GPU, or None."""
     plain = _plain(name)
-    return _first_match([plain], gpus()) or _first_match([_plain(_GPU_ALIASES.get(plain, ""))], gpus())
+    bare = "-".join(word for word in plain.split("-") if word not in _GPU_WORDS)
+    for wanted in (plain, bare, plain.replace("-", ""), bare.replace("-", "")):
+        if found := _first_match([wanted], gpus()) or _first_match([_plain(_GPU_ALIASES.get(wanted, ""))], gpus()):
+            return found
+    return None
 
 
 def engine_name(name: str) -> str:
@@ -36,18 +48,29 @@ def engine_name(name: str) -> str:
 
 def model_name(name: str) -> str | None:
     """The catalogue's name of that model, or None. A person's own models go before the shipped ones, exact names before cut ones."""
-    own = [row for row in models() if row not in shipped_names()[1]]
-    shipped = [row for row in models() if row not in own]
-    for rows in (own, shipped):
-        known = {row: (_plain(row), _plain(row.rpartition("/")[2]), _plain(models()[row].version.rpartition("/")[2])) for row in rows}
-        for wanted in (_plain(name), _plain(name.rpartition("/")[2]), _cut(name)):
+    shipped = [row for row in models() if row in shipped_names()[1]]
+    own = {row: _names_of(row) for row in models() if row not in shipped_names()[1]}
+    for known in (own, {row: _names_of(row) for row in shipped}):
+        for wanted in (_plain(name), _plain(_last(name)), _cut(name)):
             for row, names in known.items():
                 if wanted in names:
                     return row
         for row, names in known.items():
             if _cut(name) in {_cut(known_name) for known_name in names}:
                 return row
+        endings = [row for row in known if known is own and _plain(row).endswith("-" + _cut(name))]
+        if len(endings) == 1:  # a folder that is called owner_model
+            return endings[0]
     return None
+
+
+def _names_of(row: str) -> tuple[str, ...]:
+    return (_plain(row), *(_plain(_last(name)) for name in (row, models()[row].version)))
+
+
+def _last(name: str) -> str:
+    """Without the owner: as in owner/model, owner--model, owner__model, and the download cache's models--owner--model/snapshots/hash."""
+    return re.split(r"/|--|__", re.sub(r"/snapshots/.*$", "", name).rstrip("/"))[-1]
 
 
 def _first_match(wanted: Iterable[str], rows: Iterable[str]) -> str | None:
@@ -60,7 +83,7 @@ def _plain(name: str) -> str:
 
 
 def _cut(name: str) -> str:
-    parts = _plain(name.rpartition("/")[2]).replace("meta-llama-", "llama-").split("-")
+    parts = _plain(_last(name)).replace("meta-llama-", "llama-").split("-")
     while len(parts) > 1 and parts[-1] in _ENDINGS:
         parts.pop()
     return "-".join(parts)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from loadlab.errors import InputError
+from loadlab.errors import ExitCode, InputError
 from loadlab.scenario.trace_formats.rows import TraceFormat
 
 app = typer.Typer(
@@ -73,12 +75,8 @@ def convert(
 ) -> None:
     """Writes a trace in our own format (docs/traces.md), sorted by time; failed rows stay. Row by row, in bounded memory."""
     from loadlab.scenario.trace_formats.convert import convert as convert_trace
-    from loadlab.units import parse_duration_s
 
-    try:
-        tick_s = None if dequantize is None else parse_duration_s(dequantize)
-    except ValueError as error:
-        raise InputError(f"= {dequantize!r} {error}", key="--dequantize") from None
+    tick_s = _duration(dequantize, "--dequantize")
     if tick_s is not None and not 0 < tick_s <= 3600:
         raise InputError(f"= {dequantize!r} must be above 0 and at most an hour", key="--dequantize")
     with _counting("converting") as progress:
@@ -88,9 +86,9 @@ def convert(
     typer.echo(f"{out}: {done.rows:,} rows of {done.format.value}")
 
 
-def _check_figure(out: Path | None) -> None:
+def _check_figure(out: Path | None, flag: str = "--out") -> None:
     if out is not None and out.suffix not in (".png", ".svg"):
-        raise InputError(f"= {str(out)!r} must end in .png or .svg", key="--out")
+        raise InputError(f"= {str(out)!r} must end in .png or .svg", key=flag)
 
 
 @contextmanager
@@ -110,3 +108,95 @@ def print_json(value: object) -> None:
 
     sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
     sys.stdout.flush()
+
+
+class Arrivals(StrEnum):
+    """Families of arrival laws that a fit may be told to use."""
+
+    BEST = "best"
+    POISSON = "poisson"
+    GAMMA = "gamma"
+    WEIBULL = "weibull"
+    LOGNORMAL = "lognormal"
+    MMPP = "mmpp"
+    STEPS = "steps"
+
+
+@app.command(
+    "fit",
+    epilog="Examples:\n\n  loadlab trace fit trace.csv --out fitted.toml --figure fit.png\n\n"
+    "  loadlab trace fit trace.jsonl --out day.toml --window 1h --arrivals mmpp",
+)
+def fit(
+    file: File,
+    out: Annotated[Path, typer.Option(help="The scenario, .toml.", show_default=False)],
+    trace_format: Format = None,
+    model: Annotated[str, typer.Option(help="The served model that requests ask for.")] = "model",
+    arrivals: Annotated[Arrivals, typer.Option(help="Choose among the laws of one family, good or not.")] = Arrivals.BEST,
+    rate: Annotated[
+        str | None, typer.Option(help='For a trace without times: Poisson arrivals, such as "2/s".', show_default=False)
+    ] = None,
+    window_start: Annotated[str | None, typer.Option(help='Begin of the part that is fitted, such as "10min".', show_default=False)] = None,
+    window: Annotated[str | None, typer.Option(help='Length of the part that is fitted, such as "1h".', show_default=False)] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw trace and fit into this file, .png or .svg.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Writes a scenario that is statistically like a trace, and says how like it is, beside the models that were rejected.
+
+    Exit codes: 0 a good fit, 99 the scenario is written but does not reproduce the trace.
+    """
+    from loadlab.analysis.trace_fit import fit_trace
+    from loadlab.record.atomic_file import save_bytes
+    from loadlab.report.trace_fit import draw_fit, fit_json, scenario_text
+    from loadlab.scenario.traces import load_trace
+
+    _check_figure(figure, "--figure")
+    if out.suffix != ".toml":
+        raise InputError(f"= {str(out)!r} must end in .toml", key="--out")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-._") or "fitted"
+    start_s, for_s = _duration(window_start, "--window-start") or 0.0, _duration(window, "--window")
+    with _counting("reading") as _:
+        trace = load_trace(file, start_s, for_s, trace_format, None if rate is None else _rate(rate))
+        family = Arrivals.POISSON if rate is not None else arrivals
+        chosen = None if family is Arrivals.BEST else family.value
+        found = fit_trace(trace, name=name, model=model, family=chosen, arrivals_assumed=rate is not None)
+    save_bytes(out, scenario_text(found, file.name).encode())
+    if figure is not None:
+        from loadlab.report.figures_fit import save_fit
+
+        try:
+            save_fit(found, file.name, figure)
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", source=str(figure)) from None
+    if as_json:
+        print_json(fit_json(found))
+    else:
+        for line in draw_fit(found):
+            typer.echo(line)
+    typer.echo(f"scenario: {out}", err=True)
+    if not found.is_good:
+        raise typer.Exit(ExitCode.THRESHOLD_FAILED)
+
+
+def _duration(text: str | None, flag: str) -> float | None:
+    from loadlab.units import parse_duration_s
+
+    try:
+        value = None if text is None else parse_duration_s(text)
+    except ValueError as error:
+        raise InputError(f"= {text!r} {error}", key=flag) from None
+    if value is not None and value < 0:
+        raise InputError(f"= {text!r} must be 0 or more", key=flag)
+    return value
+
+
+def _rate(text: str) -> float:
+    from loadlab.units import parse_rate_per_s
+
+    try:
+        value = parse_rate_per_s(text)
+    except ValueError as error:
+        raise InputError(f"= {text!r} {error}", key="--rate") from None
+    if not 1e-6 <= value <= 1e6:
+        raise InputError(f"= {text!r} must be above 0 and at most 1,000,000/s", key="--rate")
+    return value

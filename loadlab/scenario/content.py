@@ -18,7 +18,7 @@ from loadlab.scenario.model import Images, TrafficClass
 from loadlab.scenario.modes import mode_lengths
 from loadlab.scenario.plan import IntArray, Labels
 from loadlab.scenario.rag import corpus, found_chunks
-from loadlab.scenario.reuse import draw_beginnings, piece_ids
+from loadlab.scenario.reuse import draw_pieces
 from loadlab.scenario.sessions import NO_LIMIT, Texts, segments
 from loadlab.scenario.streams import Stream, class_rng, load_rng
 from loadlab.scenario.timeline import NamedClass, Timeline, same
@@ -144,10 +144,9 @@ def _with_reuse(owner: IntArray, classes: Sequence[NamedClass], own: IntArray, o
         if c.reuse is not None:
             rng = class_rng(seed, name, Stream.REUSE)
             salt = int(rng.integers(2**63))
-            beginnings = draw_beginnings(c.reuse, own[rows], rng)
-            text, place = piece_ids(beginnings)
-            pieces[rows], tokens_of_piece[rows] = beginnings.pieces, c.reuse.piece_tokens
-            found.append((rows, _mixed_bits(_mixed_bits(text, salt) ^ place, salt)))
+            pieces[rows], ids = draw_pieces(c.reuse, own[rows], rng)
+            tokens_of_piece[rows] = c.reuse.piece_tokens
+            found.append((rows, _mixed_bits(ids, salt)))
     offsets = np.concatenate(([0], np.cumsum(pieces + 1)))
     segment_content, segment_tokens = np.repeat(contents[:, 0], pieces + 1), np.repeat(tokens_of_piece, pieces + 1)
     for rows, content in found:

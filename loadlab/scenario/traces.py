@@ -7,6 +7,7 @@ stand in `trace_formats`.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -84,14 +85,33 @@ class TraceColumns:
         )
 
 
-def load_trace(path: Path, start_s: float = 0.0, for_s: float | None = None, trace_format: TraceFormat | None = None) -> TraceColumns:
+def load_trace(
+    path: Path, start_s: float = 0.0, for_s: float | None = None, trace_format: TraceFormat | None = None, rate_per_s: float | None = None
+) -> TraceColumns:
     """The rows with start_s <= time < start_s + for_s, where the file's first row is time 0; to the end without `for_s`.
 
+    A trace without times gets Poisson arrivals at `rate_per_s`, always the same ones, and a warning that they are an assumption.
     Raises InputError naming file and line on anything that is not a row of the format, on more rows or days than a plan holds, and
     if no row that can be replayed lies in the window.
     """
     with open_trace(path, trace_format) as trace:
+        if rate_per_s is not None:
+            trace = _timed(trace, shown_path(path), rate_per_s)
         return _read_window(trace, shown_path(path), start_s, for_s)
+
+
+def _timed(trace: OpenedTrace, source: str, rate_per_s: float) -> OpenedTrace:
+    if trace.has_times:
+        raise InputError("has times of its own: leave --rate out", source=source)
+
+    def rows() -> Iterator[Row]:
+        rng, time_s = np.random.default_rng(1), 0.0
+        for row in trace.rows:
+            yield row._replace(time_ns=round(time_s * NS_PER_S))
+            time_s += float(rng.standard_exponential()) / rate_per_s
+
+    note = f"has no times: Poisson arrivals at {rate_per_s:g}/s are assumed, and say nothing of its bursts"
+    return replace(trace, rows=rows(), has_times=True, notes=(*trace.notes, note))
 
 
 class _Window:

@@ -135,8 +135,9 @@ def _group(size: int, per_node: int, link: LinkSpec | None, node_link: LinkSpec 
 
 def _check_split(hardware: ShardedModel, model: ModelSpec, gpu: GpuSpec) -> None:
     """Raises InputError where this GPU cannot compute with these weights, or this group cannot hold this model evenly."""
-    if hardware.quantisation not in gpu.formats:
-        raise InputError(f"quantisation = {hardware.quantisation} has no kernels on {hardware.gpu}; it has: {', '.join(gpu.formats)}")
+    formats = (*gpu.formats, *gpu.weight_only_formats)
+    if hardware.quantisation not in formats:
+        raise InputError(f"quantisation = {hardware.quantisation} has no kernels on {hardware.gpu}; it has: {', '.join(formats)}")
     tp = hardware.tensor_parallel
     if not _splits(model, tp):
         allowed = ", ".join(str(n) for n in DEGREES if _splits(model, n) and (n <= 8 or n <= tp))

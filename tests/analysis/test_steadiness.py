@@ -69,5 +69,13 @@ def test_a_server_that_keeps_up_is_not() -> None:
     assert not found.is_overloaded
 
 
+def test_a_target_that_still_fills_is_not_overloaded() -> None:
+    """Ten arrivals a second of 10 to 20 s each: the more are in flight, the longer, until a hundred have come."""
+    records = [ok(i, due_s=i / 10, ttft_s=10 + min(i, 100) / 10, tokens=1) for i in range(400)]
+    found = overload(build_table(records))
+    assert found is not None
+    assert not found.is_overloaded
+
+
 def test_ninety_nine_requests_say_nothing_of_overload() -> None:
     assert overload(build_table(queue(99, 1.1))) is None

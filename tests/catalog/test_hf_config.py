@@ -117,6 +117,51 @@ def test_windows_come_by_period_where_layers_are_not_listed() -> None:
     assert (spec.window.layers, spec.full_layers) == (25, 5)
 
 
+GEMMA = {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "sliding_window": 1024}
+JAMBA = {
+    "model_type": "jamba", "attn_layer_offset": 4, "attn_layer_period": 8, "expert_layer_offset": 1, "expert_layer_period": 2,
+    "hidden_size": 4096, "intermediate_size": 14336, "mamba_d_state": 16, "mamba_dt_rank": 256, "mamba_expand": 2,
+    "num_attention_heads": 32,
+    "num_experts": 16, "num_experts_per_tok": 2, "num_hidden_layers": 32, "num_key_value_heads": 8, "vocab_size": 65536,
+}  # fmt: skip
+KIMI_LINEAR = {
+    "model_type": "kimi_linear", "first_k_dense_replace": 1, "hidden_size": 2304, "intermediate_size": 9216, "kv_lora_rank": 512,
+    "linear_attn_config": {"full_attn_layers": [4, 8, 12, 16, 20, 24, 27], "head_dim": 128, "num_heads": 32,
+                           "kda_layers": [i for i in range(1, 27) if i % 4]},
+    "moe_intermediate_size": 1024, "num_attention_heads": 32, "num_experts": 256, "num_experts_per_token": 8, "num_hidden_layers": 27,
+    "num_key_value_heads": 32, "num_shared_experts": 1, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "vocab_size": 163840,
+}  # fmt: skip
+NANO = {
+    "model_type": "nemotron_h", "hidden_size": 2688, "hybrid_override_pattern": "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+    "num_hidden_layers": 52, "intermediate_size": 1856, "moe_intermediate_size": 1856, "moe_shared_expert_intermediate_size": 3712,
+    "n_routed_experts": 128, "num_experts_per_tok": 6, "num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 128,
+    "mamba_num_heads": 64, "mamba_head_dim": 64, "n_groups": 8, "ssm_state_size": 128, "vocab_size": 131072,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "billions", "whole_context_layers"),
+    [
+        ({"model_type": "gemma3", "text_config": GEMMA}, 3.88, 5),  # published without heads or vocabulary: the family's own
+        (JAMBA, 51.6, 4),
+        (KIMI_LINEAR, 49.1, 7),
+        (NANO, 31.6, 6),
+        ({"thinker_config": {"text_config": LLAMA}}, 8.03, 32),
+    ],
+)
+def test_sizes_are_those_that_the_publishers_tell(config: dict[str, Any], billions: float, whole_context_layers: int) -> None:
+    spec = read(config)
+    assert spec.parameters / 1e9 == pytest.approx(billions, rel=0.01)
+    assert spec.full_layers == whole_context_layers
+
+
+def test_a_window_on_every_layer_is_told_as_whole_context_and_said() -> None:
+    spec = read(LLAMA, model_type="mistral", sliding_window=4096)
+    assert (spec.window, spec.full_layers) == (None, 32)
+    assert "every layer sees 4096 tokens" in spec.approximation
+
+
 def test_a_window_that_is_switched_off_is_none() -> None:
     assert read(LLAMA, model_type="qwen2", sliding_window=4096, use_sliding_window=False).window is None
 
@@ -139,6 +184,16 @@ def test_a_mixture_with_dense_layers_between_counts_both() -> None:
         ({"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": {"num_bits": 8, "type": "float"}}}}, Quantisation.FP8),
         ({"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": {"num_bits": 8, "type": "int"}}}}, Quantisation.INT8),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, Quantisation.NVFP4),
+        ({"quant_method": "gptq", "bits": 8}, Quantisation.INT8),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, Quantisation.INT4),
+        ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "mxfp4"}}}, Quantisation.MXFP4),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 8, "type": "float", "strategy": "block"}}},
+            },
+            Quantisation.FP8_BLOCK,
+        ),
         ({"quant_method": "something"}, None),
     ],
 )

@@ -20,6 +20,7 @@ from loadlab.scenario.files import MAX_EXPERIMENTS, is_campaign, load_campaign, 
 from loadlab.scenario.joint import Joint
 from loadlab.scenario.lengths import CountLaw, draw
 from loadlab.scenario.load import Load
+from loadlab.scenario.reuse import Reuse, draw_pieces
 from loadlab.schema import read_table
 from tests.docs.introspection import keys_of, tables_in
 
@@ -29,7 +30,14 @@ ALL_BLOCKS = re.findall(r"^```toml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DO
 BLOCKS = [block for block in ALL_BLOCKS if block.startswith("schema")]
 PIECES = [block for block in ALL_BLOCKS if block.startswith("[")]  # more tables for the worked example
 ONE_EACH = [line for block in ALL_BLOCKS if block not in BLOCKS + PIECES for line in block.splitlines()]  # a law a line
-LAWS: dict[str, object] = {"arrivals": Arrivals, "prompt_tokens": CountLaw, "think_s": DelayLaw, "joint": Joint, "load": Load}
+LAWS: dict[str, object] = {
+    "arrivals": Arrivals,
+    "prompt_tokens": CountLaw,
+    "think_s": DelayLaw,
+    "joint": Joint,
+    "load": Load,
+    "reuse": Reuse,
+}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"block {i}" for i in range(1, len(BLOCKS) + 1)])
@@ -77,13 +85,17 @@ def test_every_example_of_a_law_is_one(line: str) -> None:
         assert len(times) > 3
     if key == "prompt_tokens":
         assert draw(law, 9, default_rng(1)).min() >= 1  # type: ignore[arg-type]
+    if key == "reuse":
+        _, ids = draw_pieces(law, np.full(500, 1500), default_rng(1))  # type: ignore[arg-type]
+        assert 1 - len(np.unique(ids)) / len(ids) > 0.3, "its prompts begin alike"
 
 
 def test_every_law_has_an_example_with_all_its_keys() -> None:
-    written = {(key, table["kind"]): set(table) - {"kind"} for key, table in (next(iter(tomllib.loads(line).items())) for line in ONE_EACH)}
+    tables = [next(iter(tomllib.loads(line).items())) for line in ONE_EACH]
+    written = {(key, table.get("kind")): set(table) - {"kind"} for key, table in tables}
     for key, union in LAWS.items():
-        for member in typing.get_args(union):
-            assert written[key, member.kind] == {field.name for field in dataclasses.fields(member)}, member
+        for member in typing.get_args(union) or (union,):
+            assert written[key, getattr(member, "kind", None)] == {field.name for field in dataclasses.fields(member)}, member
 
 
 def test_the_document_states_the_limits_of_the_code() -> None:
@@ -126,6 +138,7 @@ MODULES = [
         "joint",
         "delays",
         "sessions",
+        "reuse",
         "applications",
         "traffic_class",
     )

@@ -1,0 +1,67 @@
+"""`loadlab trace` as a person runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from loadlab.cli.app import app
+from loadlab.errors import ExitCode
+from loadlab.scenario.arrivals import Mmpp, arrival_times_s
+from loadlab.scenario.files import load_scenario
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    times = arrival_times_s(Mmpp(rates_per_s=(0.2, 20.0), dwell_s=(40.0, 8.0)), np.random.default_rng(1), duration_s=900)
+    path = tmp_path / "trace.csv"
+    rows = "".join(f"{t:.6f},{50 + k % 300},{5 + k % 40}\n" for k, t in enumerate(times))
+    path.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n" + rows)
+    return path
+
+
+def test_inspect_tells_and_draws(trace: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "trace.png"
+    result = CliRunner().invoke(app, ["trace", "inspect", str(trace), "--out", str(picture)])
+    assert result.exit_code == 0, result.output
+    assert "dispersion" in result.stdout
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    told = orjson.loads(CliRunner().invoke(app, ["trace", "inspect", str(trace), "--json"]).stdout)
+    assert told["format"] == "vidur"
+    assert [b["window_s"] for b in told["bursts"]] == [1, 10]
+
+
+def test_fit_writes_a_scenario_and_a_bad_one_exits_99(trace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fitted.toml"
+    good = CliRunner().invoke(app, ["trace", "fit", str(trace), "--out", str(out), "--figure", str(tmp_path / "fit.svg")])
+    assert good.exit_code == 0, good.output
+    assert "GOOD FIT" in good.stdout
+    assert load_scenario(out).name == "fitted"
+    bad = CliRunner().invoke(app, ["trace", "fit", str(trace), "--out", str(out), "--arrivals", "poisson", "--json"])
+    assert bad.exit_code == ExitCode.THRESHOLD_FAILED
+    assert orjson.loads(bad.stdout)["is_good"] is False
+    assert "NOT A GOOD FIT" in out.read_text()
+
+
+def test_a_trace_without_times_takes_a_rate(tmp_path: Path) -> None:
+    path = tmp_path / "timeless.csv"
+    path.write_text("num_prefill_tokens,num_decode_tokens\n" + "".join(f"{k % 90 + 1},{k % 7 + 1}\n" for k in range(500)))
+    refused = CliRunner().invoke(app, ["trace", "fit", str(path), "--out", str(tmp_path / "x.toml")])
+    assert refused.exit_code != 0
+    assert "no times" in str(refused.exception)
+    fitted = CliRunner().invoke(app, ["trace", "fit", str(path), "--out", str(tmp_path / "x.toml"), "--rate", "2/s"])
+    assert fitted.exit_code == 0, fitted.output
+    assert "arrivals are assumed" in fitted.stdout
+
+
+def test_convert_writes_what_inspect_reads(trace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ours.parquet"
+    result = CliRunner().invoke(app, ["trace", "convert", str(trace), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    told = [orjson.loads(CliRunner().invoke(app, ["trace", "inspect", str(p), "--json"]).stdout) for p in (trace, out)]
+    assert told[0]["rows"] == told[1]["rows"]
+    assert told[0]["bursts"] == told[1]["bursts"]
