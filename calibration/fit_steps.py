@@ -1,6 +1,7 @@
 """Fits kernel and link constants to measured engine steps, component by component, and says how well they do on rows not seen.
 
     python -m calibration.fit_steps ../shared/data/fidelity/step_times.csv            # scores: random halves, left-out models
+    python -m calibration.fit_steps ../shared/data/fidelity/step_times.csv --seeds 5  # scores: both halves of five divisions
     python -m calibration.fit_steps ../shared/data/fidelity/step_times.csv --write    # all rows -> loadlab/catalog/kernels.toml
 
 Least squares on log(predicted / measured) of each component with a soft L1 loss, so that a few odd kernels do not bend the rest, and a weak
@@ -33,7 +34,7 @@ BOUNDS = {
     "routing_exponent": (0.8, 1.0), "unaligned_slowdown": (1.0, 6.0), "decode_floor_s": (1e-6, 4e-5), "kv_efficiency": (0.3, 1.6),
     "prefill_floor_s": (1e-6, 4e-5), "prefill_efficiency": (0.1, 1.0), "prefill_half_heads": (1e-3, 6.0),
     "prefill_io_efficiency": (0.05, 3.0),
-    "passes": (1.0, 100.0),
+    "passes": (1.0, 100.0), "cached_kv_efficiency": (0.3, 4.0), "lone_read": (0.1, 4.0), "short_floor": (0.5, 1.0),
 }  # fmt: skip
 SIXTEEN, EIGHT = "bits16", "bits8"
 
@@ -67,7 +68,9 @@ def fit_kernels(groups: Sequence[Steps], base: KernelSpec) -> KernelSpec:
         if expert:
             names = [f.name for f in fields(ExpertKernel) if key == EIGHT or f.name != "unaligned_slowdown"]
             kernels = _fit_table(kernels, "experts", key, USUAL.experts[key], names, [("ffn_ms", expert)])
-    for is_decode, names in ((True, ["decode_floor_s", "kv_efficiency"]), (False, [f.name for f in fields(AttentionKernel)][2:6])):
+    prefill = [f.name for f in fields(AttentionKernel) if f.name.startswith("prefill_")]
+    alone = ["cached_kv_efficiency", "lone_read", "short_floor"] if any((g.rows["other_ms"].isna()).any() for g in groups) else []
+    for is_decode, names in ((True, ["decode_floor_s", "kv_efficiency", *alone]), (False, prefill)):
         kernels = _fit_attention(kernels, [g for g in groups if g.is_decode == is_decode], names)
     counted = [replace(g, rows=g.rows[g.rows["other_ms"] > 0]) for g in groups if (g.rows["other_ms"] > 0).any()]
     if counted:
@@ -82,6 +85,8 @@ def fit_kernels(groups: Sequence[Steps], base: KernelSpec) -> KernelSpec:
 
 
 def _fit_attention(kernels: KernelSpec, groups: list[Steps], names: Sequence[str]) -> KernelSpec:
+    if not groups:
+        return kernels
     parts = [("attn_ms", groups)]
 
     def with_candidate(candidate: Any) -> KernelSpec:
@@ -166,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("csv", type=Path)
     parser.add_argument("--write", action="store_true", help="fit all rows and write loadlab/catalog/kernels.toml; print links")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, metavar="N", help="score both halves of N random divisions, and nothing else")
     asked = parser.parse_args()
     rows = load_steps(asked.csv)
     if asked.write:
@@ -174,13 +179,36 @@ def main() -> None:
         write_kernels(fitted, fitted_links)
         score("all rows, seen", errors(group(rows), fitted, fitted_links))
         return
-    seen = np.random.default_rng(asked.seed).random(len(rows)) < 0.5
-    score("random halves, unseen", errors(group(rows[~seen]), *fit_all(rows[seen], base_kernels())))
+    if asked.seeds:
+        score_seeds(rows, asked.seeds)
+        return
+    score("random halves, unseen", halves(rows, 1)[0])
     for model in sorted(rows["model"].unique()):
         left_out = rows["model"] == model
         has_more = rows[~left_out].groupby("gpu").size().index
         unseen = rows[left_out & rows["gpu"].isin(has_more)]
         score(f"without {model}", errors(group(unseen), *fit_all(rows[~left_out], base_kernels())))
+
+
+def halves(rows: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
+    """Errors of either half, by constants fitted to the other."""
+    seen = np.random.default_rng(seed).random(len(rows)) < 0.5
+    return [errors(group(rows[~of]), *fit_all(rows[of], base_kernels())) for of in (seen, ~seen)]
+
+
+def score_seeds(rows: pd.DataFrame, seeds: int) -> None:
+    """Prints the median error by GPU and phase as the mean over `seeds` divisions and both halves, its range, and p90's mean."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for table in (half for seed in range(1, seeds + 1) for half in halves(rows, seed)):
+        for key, part in table.groupby(["gpu", "phase"]):
+            absolute = part["error"].abs()
+            found.setdefault(key, []).append((absolute.median(), absolute.quantile(0.9)))
+    for (gpu, phase), pairs in found.items():
+        medians, p90s = zip(*pairs, strict=True)
+        spread = f"{min(medians):.1%} to {max(medians):.1%}"
+        print(
+            f"{gpu:12s} {phase:8s} median {np.mean(medians):6.2%} ({spread}, {len(medians)} halves)  p90 {np.mean(p90s):6.1%}", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def attn_ms(steps: Steps, parts: RooflineParts) -> Array:
     """Attention."""
     batch, context = steps.rows["batch"].to_numpy(float), steps.rows["context_len"].to_numpy(float)
     if steps.is_decode:
-        return np.asarray(1e3 * (parts.decode_floor_s() + parts.kv_s() * batch * context))
+        alone, cold = (parts.decode_attention_s(batch, context, is_alone=is_alone) for is_alone in (True, False))
+        return np.asarray(1e3 * np.where(steps.rows["other_ms"] > 0, cold, alone))
     work: Any = Work(tokens=batch * context, attention=batch * context**2 / 2, completed=batch, image_tokens=0)  # type: ignore[arg-type]
     return np.asarray(1e3 * parts.prefill_s(work))
 

@@ -2,6 +2,7 @@
 
     python -m calibration.unseen ../shared/data/fidelity/serving_closed_loop.csv                      # each configuration left out in turn
     python -m calibration.unseen ../shared/data/fidelity/serving_closed_loop.csv --by model           # or half: random halves
+    python -m calibration.unseen ../shared/data/fidelity/serving_closed_loop.csv --request-times      # request_s by engine, seen
 
 Each row's closed loop is simulated as `loadlab validate serving` does it, with constants fitted to the other rows. Its band comes from the
 residuals of the rows that were not left out with it, each of them predicted without itself (jackknife+: Barber et al. 2021).
@@ -163,7 +164,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("csv", type=Path)
     parser.add_argument("--by", choices=("configuration", "model", "half"), default="configuration")
+    parser.add_argument("--request-times", action="store_true", help="print what engines.toml holds as request_s, seen, and nothing else")
     asked = parser.parse_args()
+    if asked.request_times:
+        runs = runs_of(asked.csv)
+        constants = fit(load(runs))
+        print({name: f"{1e3 * seconds:.0f}ms" for name, seconds in request_times(runs, simulated(runs, constants)).items()})
+        return
     unseen = cross_validated(asked.csv, asked.by)
     names = sorted({u.fold for u in unseen})
     by_fold = dict(zip(names, Parallel(-1)(delayed(scored)(name, unseen) for name in names), strict=True))

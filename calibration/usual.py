@@ -42,6 +42,9 @@ USUAL = KernelSpec(
         prefill_efficiency=0.6,
         prefill_half_heads=1.0,
         prefill_io_efficiency=0.5,
+        cached_kv_efficiency=1.2,
+        lone_read=1.6,
+        short_floor=0.85,
         recurrent_floor_s=65e-6,  # calibration/fit_serving.py, on one model (Qwen3.5)
     ),
     elementwise=ElementwiseKernel(floor_s=8e-6, passes=14.0),
@@ -57,7 +60,7 @@ BLOCK = ExpertKernel(
     sharpness=1.5,
     floor_s=52e-6,
     compute_half_width=100.0,
-    memory_half_width=124.0,
+    memory_half_width=128.0,
     routing_exponent=0.8,
 )
 HOPPER = replace(USUAL, experts=USUAL.experts | {BY_BLOCK: BLOCK})
@@ -66,7 +69,7 @@ AIC = "kernels of AIConfigurator 0.12's tables (Apache-2.0)"
 TURING = KernelSpec(
     gemm={"bits16": GemmKernel(compute_efficiency=0.45, memory_efficiency=0.75, sharpness=1.6, floor_s=6e-6)},
     experts={"bits16": ExpertKernel(compute_efficiency=0.25, memory_efficiency=0.7, sharpness=1.6, floor_s=40e-6)},
-    attention=AttentionKernel(decode_floor_s=20e-6, kv_efficiency=0.7, prefill_floor_s=20e-6, prefill_efficiency=0.3),
+    attention=AttentionKernel(lone_read=1.6, decode_floor_s=20e-6, kv_efficiency=0.7, prefill_floor_s=20e-6, prefill_efficiency=0.3),
     elementwise=ElementwiseKernel(floor_s=60e-6, passes=40.0),  # a dozen unfused kernels of 5 us
     rows=0,
     source="class estimate: Turing at 70 W: clocks fall under sustained matrix work; no FlashAttention-2 kernels for sm75",

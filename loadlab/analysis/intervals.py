@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -25,7 +25,7 @@ from loadlab.analysis.table import BoolArray, FloatArray
 EFFECTIVE_FOR_A_QUANTILE = 300  # n / tau below it: p99 is under-read by 3 to 43 %, more the higher the load (docs/statistics.md)
 LEVEL_OF_TAU = 0.9
 DIRECT_LAGS = 32  # autocovariances summed one by one before the FFT is worth it
-FIRST_REACH = 1 << 14  # lags looked at next in a longer series, before all of them
+FIRST_REACH = 1 << 9  # lags looked at next in a longer series, then eight times as many, before all of them
 BATCHES = 20
 _BATCH_FACTOR = float(special.stdtrit(BATCHES - 1, 0.975) / special.ndtri(0.975)) ** 2  # 1.14
 _NO_VARIANCE = 1e-18
@@ -68,13 +68,16 @@ def autocorrelation_time(values: FloatArray, p: float = LEVEL_OF_TAU) -> float:
     the tau at q90 and at q99 counts. Neither alone would do: a batching server clusters more in its tail (20 against 7 at 80 % load,
     `docs/statistics.md`), a Gaussian AR(1) less.
     """
-    return _tau_above(values, np.sort(values), p) if len(values) else 1.0
+    return max(_times_above(values, np.sort(values), _levels(p)).values()) if len(values) else 1.0
 
 
-def _tau_above(values: FloatArray, ordered: FloatArray, p: float) -> float:
-    n = len(values)
-    levels = {min(max(p, 1 - LEVEL_OF_TAU), LEVEL_OF_TAU), p}
-    return max(cautious_time(values > ordered[rank_of(level, n) - 1]) for level in levels)
+def _levels(p: float) -> set[float]:
+    return {min(max(p, 1 - LEVEL_OF_TAU), LEVEL_OF_TAU), p}
+
+
+def _times_above(values: FloatArray, ordered: FloatArray, levels: Iterable[float]) -> dict[float, float]:
+    """tau of "this one was slower than the level's quantile", by level."""
+    return {level: cautious_time(values > ordered[rank_of(level, len(values)) - 1]) for level in levels}
 
 
 def cautious_time(series: NDArray[np.generic]) -> float:
@@ -117,7 +120,7 @@ def _geyer(series: NDArray[np.generic]) -> tuple[float, int]:
     if n < 2:
         return 1.0, 0
     deviation -= deviation.mean()
-    variance = float(deviation @ deviation)
+    variance = _product(deviation, deviation)
     if variance <= _NO_VARIANCE * n:
         return 1.0, 0
     total, lags, is_over = _sum_of_pairs(_direct_covariances(deviation) / variance)
@@ -141,13 +144,18 @@ def _sum_of_pairs(correlations: FloatArray) -> tuple[float, int, bool]:
 
 def _direct_covariances(deviation: FloatArray) -> FloatArray:
     n = len(deviation)
-    return np.array([deviation[: n - lag] @ deviation[lag:] for lag in range(min(DIRECT_LAGS, n))])
+    return np.array([_product(deviation[: n - lag], deviation[lag:]) for lag in range(min(DIRECT_LAGS, n))])
+
+
+def _product(a: FloatArray, b: FloatArray) -> float:
+    """Sum of a_i b_i, not by BLAS: its threads wait for each other in a loop, for minutes where other work has the cores."""
+    return float(np.einsum("i,i->", a, b))
 
 
 def _near_covariances(deviation: FloatArray, reach: int) -> FloatArray:
     """Autocovariances at lags below `reach`, times n, block after block: a long series is never transformed, and copied, whole."""
-    block = 4 * reach
-    size = 1 << (block + reach - 1).bit_length()
+    size = 8 * reach
+    block = size - reach + 1
     found = np.zeros(reach)
     for start in range(0, len(deviation), block):
         ahead = np.fft.rfft(deviation[start : start + block + reach - 1], size)
@@ -190,12 +198,13 @@ def quantile_estimate(values: FloatArray, p: float, confidence: float = 0.95) ->
 
 
 def quantile_estimates(values: FloatArray, ps: Sequence[float], confidence: float = 0.95) -> list[Estimate]:
-    """The same for several quantiles, which share one sort."""
+    """The same for several quantiles, which share one sort and the tau of q90."""
     n = len(values)
     if n == 0:
         return [Estimate(value=None, n=0, note="nothing was measured") for _ in ps]
     ordered = np.sort(values)
-    return [_quantile(ordered, p, confidence, _tau_above(values, ordered, p)) for p in ps]
+    taus = _times_above(values, ordered, set().union(*map(_levels, ps)))
+    return [_quantile(ordered, p, confidence, max(taus[level] for level in _levels(p))) for p in ps]
 
 
 def _quantile(ordered: FloatArray, p: float, confidence: float, tau: float) -> Estimate:

@@ -11,6 +11,7 @@ import bisect
 import math
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -32,6 +33,18 @@ class Between(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """A distribution of gaps that have one of these lengths, ascending, seconds; `shares`: of all gaps, up to and with each."""
+
+    values_s: FloatArray
+    shares: FloatArray
+
+    def quantile(self, p: float) -> float:
+        """The smallest length that a share p of the gaps does not exceed."""
+        return float(self.values_s[min(int(np.searchsorted(self.shares, p - _ROUNDING)), len(self.shares) - 1)])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gaps:
     """The gaps of n requests in due order: how many each has, and its distribution at LEVELS, float64[n, 5], seconds."""
 
@@ -42,9 +55,24 @@ class Gaps:
     def __len__(self) -> int:
         return len(self.counts)
 
+    @cached_property
+    def distinct_knots_s(self) -> FloatArray:
+        """Every knot once, ascending."""
+        return np.unique(self.knots_s)
+
+    @cached_property
+    def shortest(self) -> Steps:
+        """All gaps, each as short as the rows allow."""
+        return _steps(np.column_stack([np.zeros(len(self)), self.knots_s[:, 1:-1]]), self.counts)
+
+    @cached_property
+    def longest(self) -> Steps:
+        """All gaps, each as long as the rows allow."""
+        return _steps(self.knots_s[:, 1:], self.counts)
+
     def share_below(self, x_s: float, between: Between = Between.LINEAR) -> float:
         """The share of all gaps that are at most x."""
-        return float(self.counts @ self.shares_below(x_s, between)) / float(self.counts.sum())
+        return float(np.average(self.shares_below(x_s, between), weights=self.counts))
 
     def shares_below(self, x_s: float, between: Between = Between.LINEAR) -> FloatArray:
         """float64[n]: the share of each request's gaps that are at most x."""
@@ -122,22 +150,22 @@ def _solve(gaps: Gaps, p: float, between: Between) -> float:
         case Between.LINEAR:
             x_s = _solve_linear(gaps, p)
         case Between.SHORTEST:
-            x_s = _weighted_quantile(np.column_stack([np.zeros(len(gaps)), gaps.knots_s[:, 1:-1]]), gaps.counts, p)
+            x_s = gaps.shortest.quantile(p)
         case Between.LONGEST:
-            x_s = _weighted_quantile(gaps.knots_s[:, 1:], gaps.counts, p)
+            x_s = gaps.longest.quantile(p)
     return float(f"{x_s:.9g}")
 
 
-def _weighted_quantile(values_s: FloatArray, counts: FloatArray, p: float) -> float:
-    """Of gaps that all have one of these lengths, float64[n, 4]: those of a request in the shares between LEVELS."""
+def _steps(values_s: FloatArray, counts: FloatArray) -> Steps:
+    """Of lengths float64[n, 4]: those of each request's gaps in the shares between LEVELS."""
     order = np.argsort(values_s, axis=None)
     shares = np.cumsum(np.outer(counts, np.diff(LEVELS)).ravel()[order]) / counts.sum()
-    return float(values_s.ravel()[order[min(int(np.searchsorted(shares, p - _ROUNDING)), len(order) - 1)]])
+    return Steps(values_s=values_s.ravel()[order], shares=shares)
 
 
 def _solve_linear(gaps: Gaps, p: float) -> float:
     """The share below x is a straight line between neighbours among all knots: halve the knots, not the time, then read the line."""
-    knots = np.unique(gaps.knots_s)
+    knots = gaps.distinct_knots_s
     at = bisect.bisect_left(range(len(knots) - 1), p - _ROUNDING, key=lambda i: gaps.share_below(float(knots[i])))
     if at == 0:
         return float(knots[0])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadlab.record.request import Cause, Outcome, RequestRecord
+from loadlab.record.rows import Columns, Row, columns_of
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -96,7 +97,8 @@ class RequestTable:
 
     def rows(self, which: BoolArray | IntArray) -> RequestTable:
         """The table of some of the rows: a mask, or positions in the order wanted."""
-        return RequestTable(**{f.name: _taken(getattr(self, f.name), which) for f in fields(self)})
+        places: IntArray = np.flatnonzero(which) if which.dtype == np.bool_ else which.astype(np.int64, copy=False)
+        return RequestTable(**{f.name: _taken(getattr(self, f.name), places) for f in fields(self)})
 
     def in_due_order(self) -> RequestTable:
         """The rows as they came due, which is the order in which neighbours share a queue; what never came due, last."""
@@ -105,8 +107,11 @@ class RequestTable:
         return self.rows(np.argsort(self.scheduled_s, kind="stable"))
 
 
-def _taken(column: Any, which: BoolArray | IntArray) -> Any:
-    return NameColumn(names=column.names, codes=column.codes[which]) if isinstance(column, NameColumn) else column[which]
+def _taken(column: Any, places: IntArray) -> Any:
+    if isinstance(column, NameColumn):
+        return NameColumn(names=column.names, codes=_taken(column.codes, places))
+    all_the_same = column.strides == (0,) and len(column)
+    return np.broadcast_to(column[:1], len(places)) if all_the_same else column[places]
 
 
 def build_table(records: Iterable[RequestRecord]) -> RequestTable:
@@ -114,20 +119,25 @@ def build_table(records: Iterable[RequestRecord]) -> RequestTable:
     return table_of_chunks(_as_chunks(iter(records)))
 
 
-def table_of_chunks(chunks: Iterable[Sequence[Mapping[str, Any]]]) -> RequestTable:
+def table_of_chunks(chunks: Iterable[Sequence[Row]]) -> RequestTable:
     """The columns of rows as `RunDir.row_chunks` gives them; absent columns read as None. Never holds more than one chunk."""
+    return table_of_columns(columns_of(rows) for rows in chunks)
+
+
+def table_of_columns(chunks: Iterable[Columns]) -> RequestTable:
+    """The table of columns as `RunDir.column_chunks` gives them."""
     seqs, outcomes, causes = _Column(np.int64), _Column(np.int8), _Column(np.int8)
     floats = {name: _Column(np.float64) for name in _FLOAT_COLUMNS}
     names = {name: _Names() for name in _NAME_COLUMNS}
-    for rows in chunks:
-        seqs.extend([row["seq"] for row in rows])
-        outcomes.extend([_OUTCOME_CODE[row["outcome"]] for row in rows])
-        causes.extend([_CAUSE_CODE[row.get("cause")] for row in rows])
+    for found in chunks:
+        seqs.extend(found["seq"])
+        outcomes.extend([_OUTCOME_CODE[outcome] for outcome in found["outcome"]])
+        causes.extend([_CAUSE_CODE[cause] for cause in found["cause"]])
         for name, column in _NAME_COLUMNS.items():
-            names[name].extend([row.get(column) for row in rows])
+            names[name].extend(found[column])
         for name, values in floats.items():
-            values.extend([row.get(name) for row in rows])  # None becomes NaN
-    columns: dict[str, Any] = {name: found.column() for name, found in names.items()}
+            values.extend(found[name])  # None becomes NaN
+    columns: dict[str, Any] = {name: known.column() for name, known in names.items()}
     columns |= {name: values.values() for name, values in floats.items()}
     return RequestTable(seq=seqs.values(), outcome=outcomes.values(), cause=causes.values(), **columns)
 
@@ -165,7 +175,7 @@ class _Names:
         self._code: dict[str | None, int] = {None: NO_NAME}
         self._codes = _Column(np.int32)
 
-    def extend(self, found: list[str | None]) -> None:
+    def extend(self, found: Sequence[str | None]) -> None:
         for name in dict.fromkeys(found):
             if name not in self._code:
                 self._code[name] = len(self._code) - 1
@@ -175,6 +185,6 @@ class _Names:
         return NameColumn(names=tuple(name for name in self._code if name is not None), codes=self._codes.values())
 
 
-def _as_chunks(records: Iterator[RequestRecord]) -> Iterator[list[dict[str, Any]]]:
+def _as_chunks(records: Iterator[RequestRecord]) -> Iterator[list[Row]]:
     while chunk := list(islice(records, _CHUNK_ROWS)):
         yield [record.as_row() for record in chunk]

@@ -12,6 +12,7 @@ from loadlab.analysis.compare import Comparison, Design, compare_runs
 from loadlab.analysis.gating import GateResult, GateVerdict, Margin, complete_margins, judge
 from loadlab.analysis.latency import duration_s
 from loadlab.analysis.readings import default_metrics
+from loadlab.analysis.table import RequestTable
 from loadlab.campaign.baselines import Baseline, check_same_scenario, load_baseline
 from loadlab.campaign.sides import compare_run_dirs, measure
 from loadlab.errors import InputError
@@ -21,7 +22,7 @@ from loadlab.report.gate import GateReport, threshold_line
 from loadlab.report.numbers import gather, judgements, thresholds_block
 from loadlab.report.summary import load_table
 from loadlab.report.validity import validity_block
-from loadlab.slo import Metric, Slos, read_slos
+from loadlab.slo import Metric, Slos, parse_threshold, read_slos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ def gate_by_thresholds(candidate: Sequence[RunDir], rules: GateRules, host: Host
 
     Raises InputError if there is no threshold, or one needs an SLO that the run has not.
     """
-    rules = replace(rules, thresholds=(*candidate[0].manifest.scenario.get("thresholds", ()), *rules.thresholds))
+    rules = replace(rules, thresholds=tuple(dict.fromkeys([*candidate[0].manifest.scenario.get("thresholds", ()), *rules.thresholds])))
     if not rules.thresholds:
         raise InputError(
             "is missing, and the scenario has no thresholds: say what the run is held to, such as --threshold 'ttft.p95 < 800ms', "
@@ -146,11 +147,27 @@ def _report(
 
 def _threshold_blocks(run: RunDir, texts: Sequence[str]) -> list[dict[str, Any]]:
     """Each threshold as the run's summary has it, with the run's name. Raises InputError on one that cannot be judged."""
+    table = load_table(run)
+    for text in texts:
+        _check_labels(text, table, run)
     try:
-        found = judgements(gather(load_table(run), run.manifest.scenario, _slos(run)), texts)
+        found = judgements(gather(table, run.manifest.scenario, _slos(run)), texts)
     except ValueError as error:
         raise InputError(f"= {error}", source=str(run.path), key="thresholds") from None
     return [{"run": str(run.path), **block} for block in thresholds_block(found)]
+
+
+def _check_labels(text: str, table: RequestTable, run: RunDir) -> None:
+    """A misspelt class is bad usage, not a target that failed. A class of the scenario without a request is judged: nothing measured."""
+    for label, value in parse_threshold(text).metric.labels:
+        if label == "turn":
+            continue
+        known = set(table.names(label).names) | (set(run.manifest.scenario.get("classes", ())) if label == "class" else set())
+        if value not in known:
+            there_are = ", ".join(sorted(known)) or "none"
+            raise InputError(
+                f"= {text!r} names {label} {value!r}, which no request of {run.path} has; there are: {there_are}", key="thresholds"
+            )
 
 
 def _problems(runs: Sequence[RunDir]) -> Iterator[tuple[str, GateVerdict, str]]:

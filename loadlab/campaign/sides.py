@@ -79,8 +79,18 @@ def compare_run_dirs(name: str, base: Sequence[RunDir], candidate: Sequence[RunD
             sides = [[measure(run, asked, slos)[0] for run in side] for side in (base, candidate)]
             comparison = compare_runs(sides[0], sides[1], asked)
     return ComparedPage(
-        name=name, comparison=comparison, warnings=tuple(_warnings([*base, *candidate])), notes=tuple(_notes(base, candidate, comparison))
+        name=name,
+        comparison=comparison,
+        warnings=(*_compared_with_themselves(base, candidate), *_warnings([*base, *candidate])),
+        notes=tuple(_notes(base, candidate, comparison)),
     )
+
+
+def _compared_with_themselves(base: Sequence[RunDir], candidate: Sequence[RunDir]) -> Iterator[str]:
+    ours = {run.path.resolve() for run in base}
+    for run in candidate:
+        if run.path.resolve() in ours:
+            yield f"{run.path} is on both sides: it is compared with itself, and no difference says nothing"
 
 
 def _compare_pairs(

@@ -78,6 +78,14 @@ def _score_run(name: str, rows: list[dict[str, Any]], spec: ClusterSpec, source:
     return scored, unpredicted
 
 
+def mean_error(rows: list[dict[str, Any]], spec: ClusterSpec) -> float:
+    """How far the mean end-to-end time of a run lies off, as a share of the measured; of the requests that were served in both."""
+    asked = [_read(row) for row in rows if has_number(row, "e2e_ms")]
+    pairs = [(number(a.row, "e2e_ms"), f["e2e_ms"]) for a, f in zip(asked, _replay(asked, spec, "calibration"), strict=True) if f]
+    measured, predicted = np.array(pairs).T
+    return float(predicted.mean() / measured.mean() - 1)
+
+
 def _read(row: dict[str, Any]) -> Asked:
     arrival_s = float(row["arrival_s"])
     if not 0 <= arrival_s < 1e7:

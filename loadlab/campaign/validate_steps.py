@@ -88,13 +88,16 @@ def parts_of(model: str, gpu: str, tensor_parallel: int, quantisation: Quantisat
 
 
 def step_ms(parts: RooflineParts, *, is_decode: bool, batch: int, context: int, counts_elementwise: bool) -> float:
-    """Milliseconds of a step's kernels: `batch` decodes with `context` tokens of KV each, or as many prompts of `context` tokens."""
+    """Milliseconds of a step's kernels: `batch` decodes with `context` tokens of KV each, or as many prompts of `context` tokens.
+
+    Rows that count elementwise kernels are of whole layers; others are sums of kernels that were timed alone, their KV warm in cache.
+    """
     tokens = batch if is_decode else batch * context
     seconds = parts.compute_s(tokens) + parts.exchanges_s(tokens) + parts.head_s(batch)
     if counts_elementwise:
         seconds += parts.part.model.layers * parts.elementwise_s(tokens)
     if is_decode:
-        seconds += parts.decode_floor_s() + parts.kv_s() * batch * context
+        seconds += float(parts.decode_attention_s(batch, context, is_alone=not counts_elementwise))
     else:
         seconds += parts.prefill_s(Work(tokens=tokens, attention=batch * context**2 / 2, completed=batch, image_tokens=0))
     return float(1e3 * seconds)

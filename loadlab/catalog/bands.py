@@ -1,7 +1,9 @@
 """How far measured values lay from predicted ones: the 10 % and 90 % quantiles of measured / predicted, by what was predicted.
 
-The rows lie in bands.toml, which the scripts in calibration/ write from rows that no constant had seen (random halves for steps,
-leave-one-configuration-out for serving). What has no row of its own takes the widest of its phase, and says so.
+The rows lie in bands.toml, written by calibration/fit_bands.py. Steps: random halves, each predicted by constants fitted to the other.
+Serving: each model predicted by host times fitted to the others, by a mean field of the loop. TTFT: rows as simulated, seen by one constant
+an engine. What whole runs come to with bands of rows left out is scored by calibration/unseen.py. What has no row of its own takes the band
+of its kind over all GPUs, then that of GPUs without measurements.
 """
 
 from __future__ import annotations

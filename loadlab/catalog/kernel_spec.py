@@ -63,11 +63,14 @@ class AttentionKernel:
     """Attention, in 16 bits."""
 
     decode_floor_s: Annotated[float, NonNegative]  # a layer
-    kv_efficiency: Annotated[float, Positive]
+    kv_efficiency: Annotated[float, Positive]  # from memory, many sequences
     prefill_floor_s: Annotated[float, NonNegative]
     prefill_efficiency: Annotated[float, Positive]
     prefill_half_heads: Annotated[float, NonNegative] = 0.0  # fewer heads on a GPU reach less than half of it
     prefill_io_efficiency: Annotated[float, Positive] = 1.0  # of reading and writing queries, keys, values and outputs
+    cached_kv_efficiency: Annotated[float, Positive] = 1.2  # where a layer's KV stays in the L2 cache, as it does in a kernel timed alone
+    lone_read: Annotated[float, NonNegative] = 0.0  # sequences times KV heads at which reading takes twice as long
+    short_floor: Annotated[float, Positive] = 1.0  # share of decode_floor_s for contexts that one block reads: nothing to sum up
     recurrent_floor_s: Annotated[float, NonNegative] = 40e-6  # the small kernels of a recurrent layer, beyond decode_floor_s
 
 
@@ -123,6 +126,7 @@ class GpuSpec:
 
     memory_bytes: Annotated[float, Positive]  # what the driver leaves to a process
     memory_bytes_per_s: Annotated[float, Positive]
+    cache_bytes: Annotated[float, NonNegative] = 0.0  # its last-level cache
     bits16_flops_per_s: Annotated[float, Positive]
     bits8_flops_per_s: Annotated[float, Positive] | None = None  # None: computed in 16 bits
     bits4_flops_per_s: Annotated[float, Positive] | None = None

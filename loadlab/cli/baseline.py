@@ -39,7 +39,7 @@ def save(runs: Runs, file: File, metric: Metrics = None) -> None:
         raise InputError("exists; `loadlab baseline update` replaces one", source=str(file))
     baseline = build_baseline(runs, read_metrics(metric) or ())
     save_baseline(file, baseline)
-    typer.echo(f"{file}: {baseline.name}, {len(baseline.runs)} runs, {len(baseline.metrics)} metrics")
+    typer.echo(f"{file}: {baseline.name}, runs: {len(baseline.runs)}, metrics: {len(baseline.metrics)}")
     _warn_of_few(baseline)
 
 
@@ -83,5 +83,5 @@ def update(
 
 
 def _warn_of_few(baseline: Baseline) -> None:
-    if len(baseline.runs) < 5:
-        typer.echo(f"note: {len(baseline.runs)} runs know little of how runs vary; five or more are the rule", err=True)
+    if (n := len(baseline.runs)) < 5:
+        typer.echo(f"note: {'1 run knows' if n == 1 else f'{n} runs know'} little of how runs vary; five or more are the rule", err=True)

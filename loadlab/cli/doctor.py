@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
-    from loadlab.campaign.doctor import Findings, Probe
+    from loadlab.campaign.doctor import Findings, Load, Probe
 
 EPILOG = """Examples:
 
@@ -65,18 +67,18 @@ def _print(found: Findings, console: Console) -> None:
 
     ceiling, rest = found.ceiling, found.at_rest
     console.print("This machine's ceiling: one process, lag p99 below 10 ms, against the null server beside it", style="bold")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
     for head in ("", "holds", "lag p99 there", "CPU there", "beyond it"):
         table.add_column(head, justify="left" if head in ("", "beyond it") else "right")
-    for words, value, probes in (
-        ("requests/s", f"{ceiling.requests_per_s:,.0f}", found.rates),
-        ("streamed tokens/s", f"{ceiling.tokens_per_s:,.0f}", found.tokens),
-        ("open connections", f"{ceiling.connections:,}", found.connections),
+    for words, value, probes, at in (
+        ("requests/s", f"{ceiling.requests_per_s:,.0f}", found.rates, lambda load: f"{load.rate_per_s:,.0f}/s"),
+        ("streamed tokens/s", f"{ceiling.tokens_per_s:,.0f}", found.tokens, lambda load: f"{load.rate_per_s * load.tokens:,.0f}/s"),
+        ("open connections", f"{ceiling.connections:,}", found.connections, lambda load: f"{load.rate_per_s * load.ttft_s:,.0f}"),
     ):
         best = next((p for p in reversed(probes) if p.holds), None)
         lag = "-" if best is None else format_duration(best.lag_p99_s)
         cpu = "-" if best is None else f"{100 * best.cpu_share:.0f} %"
-        table.add_row(words, value, lag, cpu, _beyond(probes))
+        table.add_row(words, value, lag, cpu, _beyond(probes, at))
     console.print(table)
     console.print(
         f"At rest, 50 streams/s of 32 tokens: lag p50 {format_duration(rest.lag_p50_s)}, p99 {format_duration(rest.lag_p99_s)}; "
@@ -90,16 +92,19 @@ def _print(found: Findings, console: Console) -> None:
         console.print("Others work on this machine now: the ceiling is lower than it would be at rest.", style="bold red")
 
 
-def _beyond(probes: tuple[Probe, ...]) -> str:
-    """Why the climb ended."""
+def _beyond(probes: tuple[Probe, ...], at: Callable[[Load], str]) -> str:
+    """Why the climb ended; `at` says how far, in the unit of its row."""
+    from loadlab.campaign.doctor import LAG_LIMIT_S
     from loadlab.units import format_duration
 
     last = probes[-1]
     if last.holds:
-        return "not reached: this was the last probe"
+        return "not reached by the last probe"
     if last.ok < last.requests:
-        return f"{last.requests - last.ok:,} of {last.requests:,} requests not answered"
-    return f"lag p99 {format_duration(last.lag_p99_s)} at {last.load.rate_per_s:,.0f} requests/s"
+        return f"{last.requests - last.ok:,} of {last.requests:,} not answered"
+    if last.lag_p99_s < LAG_LIMIT_S:
+        return f"{last.achieved_per_s:,.1f} of {last.load.rate_per_s:,.1f} requests/s sent"
+    return f"lag p99 {format_duration(last.lag_p99_s)} at {at(last.load)}"
 
 
 def _finite(value: Any) -> Any:

@@ -184,7 +184,12 @@ def confirm(endpoint: Endpoint, plans: Sequence[RequestPlan], *, yes: bool) -> N
     what = f"{sum(map(len, plans)):,} requests{_rate_words(plans)} to {endpoint.url} ({ips}), which is not this machine"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(f"sends {what}: pass --yes to confirm that you may load it", key="--target")
-    if not typer.confirm(f"Send {what}?", err=True):
+    try:
+        is_confirmed = typer.confirm(f"Send {what}?", err=True)
+    except typer.Abort:  # Ctrl-C or the end of input: no answer is a no
+        is_confirmed = False
+        typer.echo(err=True)
+    if not is_confirmed:
         raise InputError("was not confirmed; nothing was sent", key="--target")
 
 

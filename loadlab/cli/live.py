@@ -37,7 +37,8 @@ def live_screen(screen: Screen, what: str, target: Target | None) -> Iterator[tu
         doing = now
 
     if screen.status.is_terminal:
-        with Live(console=screen.status, transient=True, auto_refresh=False) as live:
+        before = Text(f"{what}: starting, and trying the target with one request", style="dim")
+        with Live(before, console=screen.status, transient=True, auto_refresh=False) as live:
             yield progress_of, lambda view: live.update(live_table(doing, view), refresh=True)
     else:
         yield progress_of, _plain(screen.status, lambda: doing)
@@ -62,12 +63,19 @@ def live_line(doing: str, view: LiveView) -> str:
         f"{view.in_flight:,} in flight",
         f"sent {_rate(view.achieved_per_s)} of {_rate(view.offered_per_s)} requests/s",
         f"OK {_share(view)}",
+        *([f"not OK: {_causes(view)}"] if view.causes else []),
         f"{view.oom:,} OOM",
-        f"TTFT p50 {format_duration(view.ttft_p50_s)} p95 {format_duration(view.ttft_p95_s)}",
-        f"TPOT p50 {format_duration(view.tpot_p50_s)} p95 {format_duration(view.tpot_p95_s)}",
+        *(f"{name} p50 {format_duration(p50_s)} p95 {format_duration(p95_s)}" for name, p50_s, p95_s in _latencies(view)),
         _left(view),
     ]
     return ", ".join(said)
+
+
+def _latencies(view: LiveView) -> list[tuple[str, float | None, float | None]]:
+    """What is worth showing: answers without a first token, such as embeddings, have their end to end latency only."""
+    ttft, tpot = ("TTFT", view.ttft_p50_s, view.ttft_p95_s), ("TPOT", view.tpot_p50_s, view.tpot_p95_s)
+    e2e = ("end to end", view.e2e_p50_s, view.e2e_p95_s)
+    return [e2e] if view.ttft_p50_s is None and view.e2e_p50_s is not None else [ttft, tpot]
 
 
 def live_table(doing: str, view: LiveView) -> Group:
@@ -80,9 +88,17 @@ def live_table(doing: str, view: LiveView) -> Group:
     table.add_row("ended", f"{view.ended:,} of {view.planned:,}", "in flight", f"{view.in_flight:,}")
     table.add_row("OK of ended", _share(view), "OOM", Text(f"{view.oom:,}", style=alarm))
     table.add_row("sent", f"{_rate(view.achieved_per_s)}/s", "due", f"{_rate(view.offered_per_s)}/s")
-    table.add_row("TTFT p50", format_duration(view.ttft_p50_s), "p95", format_duration(view.ttft_p95_s))
-    table.add_row("TPOT p50", format_duration(view.tpot_p50_s), "p95", format_duration(view.tpot_p95_s))
-    return Group(title, table, Text(f"rates: the last {view.window_s:.0f} s; latencies: OK requests of that time", style="dim"))
+    for name, p50_s, p95_s in _latencies(view):
+        table.add_row(f"{name} p50", format_duration(p50_s), "p95", format_duration(p95_s))
+    not_ok = [Text(f"not OK: {_causes(view)}", style="red", overflow="ellipsis", no_wrap=True)] if view.causes else []
+    dim = Text(f"rates: the last {view.window_s:.0f} s; latencies: OK requests of that time", style="dim")
+    return Group(title, table, *not_ok, dim)
+
+
+def _causes(view: LiveView) -> str:
+    others = view.ended - view.ok - sum(n for _, n in view.causes)
+    said = [f"{n:,} {cause}" for cause, n in view.causes] + ([f"{others:,} others"] if others else [])
+    return ", ".join(said)
 
 
 def _rate(rate_per_s: float | None) -> str:

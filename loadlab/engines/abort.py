@@ -10,7 +10,7 @@ from loadlab.errors import InputError
 from loadlab.record.request import Outcome
 from loadlab.units import format_duration, parse_duration_s
 
-MIN_ENDED = 10  # requests that must have ended in the window: one of two failed is no news
+MIN_ENDED = 10  # requests that are judged at least, however long ago they ended: one of two failed is no news
 _RULE = re.compile(r"\s*(?P<what>[a-z_]+)\s*>\s*(?P<percent>\d+(?:\.\d+)?)\s*%\s*for\s+(?P<span>\S.*?)\s*")
 _NOT_ERRORS = {
     "error_rate": frozenset({Outcome.OK}),
@@ -22,6 +22,8 @@ _NOT_ERRORS = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AbortRule:
     """Stop when more than `share` of the requests that ended in the last `span_s` seconds are errors, once the span is full.
+
+    Where fewer than ten ended in that time, the last ten count: a rule also holds at a low rate, and is later then.
 
     `what`: error_rate counts everything but OK, failure_rate leaves out rejections, oom_rate counts OOM alone.
     """
@@ -68,7 +70,7 @@ class AbortWatch:
 
     def broken_by(self, now_s: float) -> str | None:
         """The rule and what was seen, where it is broken at `now_s`; else None."""
-        while self._ends and self._ends[0][0] <= now_s - self.rule.span_s:
+        while len(self._ends) > MIN_ENDED and self._ends[0][0] <= now_s - self.rule.span_s:
             self._errors -= self._ends.popleft()[1]
         n = len(self._ends)
         is_full = self._first_s is not None and now_s - self._first_s >= self.rule.span_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from loadlab.analysis.latency import order_statistic
-from loadlab.record.request import Outcome, RequestRecord
+from loadlab.record.request import Cause, Outcome, RequestRecord
 from loadlab.scenario.plan import RequestPlan
 
 WINDOW_S = 10.0
+SHOWN_CAUSES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class LiveView:
     ended: int
     ok: int
     oom: int
+    causes: tuple[tuple[Cause, int], ...]  # why those that ended were not OK: the commonest first
     in_flight: int
     sent: int
     offered_per_s: float | None  # None in a closed loop: answers decide
@@ -34,8 +36,29 @@ class LiveView:
     ttft_p95_s: float | None
     tpot_p50_s: float | None
     tpot_p95_s: float | None
+    e2e_p50_s: float | None
+    e2e_p95_s: float | None
     last_due_s: float | None  # when the last arrival of the plan is due
     is_stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Latencies:
+    """How long an OK request took, from its due time; None for what its answer has not."""
+
+    ttft_s: float | None
+    tpot_s: float | None
+    e2e_s: float | None
+
+    @staticmethod
+    def of(record: RequestRecord) -> _Latencies:
+        due, first, last, end = record.scheduled_s, record.first_token_s, record.last_token_s, record.finished_s
+        tokens = record.output_tokens
+        return _Latencies(
+            ttft_s=None if first is None or due is None else first - due,
+            tpot_s=None if first is None or last is None or tokens is None or tokens < 2 else (last - first) / (tokens - 1),
+            e2e_s=None if end is None or due is None else end - due,
+        )
 
 
 class LiveWindow:
@@ -45,7 +68,8 @@ class LiveWindow:
         self._planned = len(plan)
         self._arrivals = plan.arrival_s[~np.isnan(plan.arrival_s)]
         self._is_open = len(self._arrivals) == len(plan)
-        self._ends: deque[tuple[float, float | None, float | None]] = deque()  # finished, TTFT, TPOT of OK rows
+        self._ends: deque[tuple[float, _Latencies]] = deque()  # when told, of OK rows
+        self._causes: Counter[Cause] = Counter()
         self._sends: deque[tuple[float, int]] = deque([(0.0, 0)])  # (at, sent so far)
         self.at_s, self.ended, self._ok, self._oom, self._in_flight = 0.0, 0, 0, 0, 0
 
@@ -57,7 +81,9 @@ class LiveWindow:
         for record in records:
             if record.outcome is Outcome.OK:
                 self._ok += 1
-                self._ends.append((self.at_s, *_latencies_s(record)))
+                self._ends.append((self.at_s, _Latencies.of(record)))
+            elif record.cause is not None:
+                self._causes[record.cause] += 1
             self._oom += record.outcome is Outcome.OOM
         while self._ends and self._ends[0][0] < self.at_s - WINDOW_S:
             self._ends.popleft()
@@ -70,8 +96,9 @@ class LiveWindow:
         span_s = self.at_s - since_s
         sent = self._sends[-1][1]
         due = np.searchsorted(self._arrivals, [since_s, self.at_s])
-        ttft = np.array([ttft_s for _, ttft_s, _ in self._ends if ttft_s is not None])
-        tpot = np.array([tpot_s for _, _, tpot_s in self._ends if tpot_s is not None])
+        ttft = np.array([took.ttft_s for _, took in self._ends if took.ttft_s is not None])
+        tpot = np.array([took.tpot_s for _, took in self._ends if took.tpot_s is not None])
+        e2e = np.array([took.e2e_s for _, took in self._ends if took.e2e_s is not None])
         return LiveView(
             at_s=self.at_s,
             window_s=span_s,
@@ -79,6 +106,7 @@ class LiveWindow:
             ended=self.ended,
             ok=self._ok,
             oom=self._oom,
+            causes=tuple(self._causes.most_common(SHOWN_CAUSES)),
             in_flight=self._in_flight,
             sent=sent,
             offered_per_s=float(due[1] - due[0]) / span_s if self._is_open and span_s > 0 else None,
@@ -87,13 +115,8 @@ class LiveWindow:
             ttft_p95_s=order_statistic(ttft, 0.95),
             tpot_p50_s=order_statistic(tpot, 0.5),
             tpot_p95_s=order_statistic(tpot, 0.95),
+            e2e_p50_s=order_statistic(e2e, 0.5),
+            e2e_p95_s=order_statistic(e2e, 0.95),
             last_due_s=float(self._arrivals[-1]) if self._is_open and len(self._arrivals) else None,
             is_stopping=is_stopping,
         )
-
-
-def _latencies_s(record: RequestRecord) -> tuple[float | None, float | None]:
-    first, last, tokens = record.first_token_s, record.last_token_s, record.output_tokens
-    ttft_s = None if first is None or record.scheduled_s is None else first - record.scheduled_s
-    has_tpot = first is not None and last is not None and tokens is not None and tokens >= 2
-    return ttft_s, (last - first) / (tokens - 1) if has_tpot else None  # type: ignore[operator]

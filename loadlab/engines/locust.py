@@ -20,6 +20,7 @@ from loadlab.engines.abort import AbortWatch
 from loadlab.engines.base import Progress, RecordSink
 from loadlab.engines.child_process import Child
 from loadlab.engines.endpoint import Address, Endpoint, TargetUnreachableError, resolve
+from loadlab.engines.lengths import LengthCheck
 from loadlab.engines.live import LiveView, LiveWindow
 from loadlab.engines.messages import DONE, DRAIN, GO, NEWS, NOW, READY, REFUSED, ROW, STARTED, Job
 from loadlab.errors import ExitCode, LoadlabError
@@ -141,6 +142,7 @@ class _Run:
         self._plan, self._endpoint, self._sink, self._child, self._asked, self._notes = plan, endpoint, sink, child, asked, notes
         self._records = _Records(plan, endpoint)
         self._window = LiveWindow(plan)
+        self._lengths = LengthCheck(plan)
         self._rules = [AbortWatch(rule) for rule in endpoint.abort_on]
         self._refused_since_s: float | None = None
         self._refused = 0
@@ -182,6 +184,8 @@ class _Run:
                 records = [self._records.build(row) for row in message["rows"]]
                 self._sink.append(records)
                 self._window.add(records, message)
+                for record in records:
+                    self._lengths.add(record)
                 self._judge(records, message["at_s"])
             case str(kind) if kind == STARTED:
                 self._wall_s, self._zero_s = message["wall_s"], message["monotonic_s"]
@@ -245,7 +249,7 @@ class _Run:
             run_queue_wait_s=done.get("run_queue_wait_s"),
             peak_rss_bytes=done.get("peak_rss_bytes"),
             stopped_because=reason,
-            notes=self._notes,
+            notes=(*self._notes, *self._lengths.notes()),
             ceiling=ceiling,
         )
 

@@ -25,7 +25,7 @@ from loadlab.record.atomic_file import cannot_write, save_bytes
 from loadlab.record.client import ClientFacts
 from loadlab.record.manifest import MANIFEST_FILE, Manifest, Status, load_manifest, save_manifest
 from loadlab.record.request import Cause, Outcome, RequestRecord
-from loadlab.record.rows import Row, encode_row, read_request_chunks, read_timeline_chunks
+from loadlab.record.rows import Columns, Row, encode_row, read_request_chunks, read_request_columns, read_timeline_chunks
 
 REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE = "requests.jsonl", "server.jsonl", "summary.json", "report.html"
 OUR_FILES = frozenset({MANIFEST_FILE, REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE})
@@ -193,9 +193,14 @@ class RunDir:
         return (RequestRecord.from_row(row) for rows in self.row_chunks() for row in rows)
 
     def row_chunks(self) -> Iterator[list[Row]]:
-        """The same rows as plain tables, some thousands at a time: the fast way for whoever wants columns."""
+        """The same rows as plain tables, some hundreds at a time."""
         self.flush()
         return read_request_chunks(self.path / REQUESTS_FILE)
+
+    def column_chunks(self) -> Iterator[Columns]:
+        """The same rows as columns, some hundreds at a time: the fast way for whoever wants arrays."""
+        self.flush()
+        return read_request_columns(self.path / REQUESTS_FILE)
 
     def timeline(self) -> Iterator[Row]:
         """Every row of `server.jsonl`; none if nothing was recorded."""

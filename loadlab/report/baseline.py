@@ -22,7 +22,8 @@ def print_baseline(head: str, digest: str, runs: Sequence[RunNumbers], console: 
     say(console, clean_text(head), "bold")
     seeds = ", ".join(str(run.seed) for run in runs)
     planned, ok = sum(run.planned for run in runs), sum(run.ok for run in runs)
-    say(console, f"{len(runs)} runs, seeds {seeds}, {planned:,} requests planned, {ok:,} OK, scenario {digest[:19]}")
+    count = "1 run, seed" if len(runs) == 1 else f"{len(runs)} runs, seeds"
+    say(console, f"{count} {seeds}, {planned:,} requests planned, {ok:,} OK, scenario {digest[:19]}")
     metrics = [parse_metric(name) for name in runs[0].readings]
     columns = [
         Column(head="metric", cells=[str(metric) for metric in metrics], is_text=True),

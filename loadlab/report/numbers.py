@@ -16,7 +16,7 @@ from loadlab.analysis.intervals import Estimate, mean_estimate, quantile_estimat
 from loadlab.analysis.itl import gaps_of, itl_quantile, mean_itl
 from loadlab.analysis.latency import duration_s, e2e_s, tpot_s, ttft_s
 from loadlab.analysis.metrics import attainment_estimate, maximum, rate_of, success_estimate, token_rate, value_of
-from loadlab.analysis.steadiness import Overload, overload, warm_up_s
+from loadlab.analysis.steadiness import BACKLOG_GROWTH, Overload, overload, warm_up_s
 from loadlab.analysis.table import BoolArray, FloatArray, RequestTable
 from loadlab.analysis.verdict import Judgement, judge
 from loadlab.schema import as_table
@@ -45,7 +45,11 @@ class Evidence:
     @property
     def settled(self) -> RequestTable:
         """The rows that latencies are computed from."""
-        return self.table if self.warm_up_s is None else self.table.rows(self.table.scheduled_s >= self.warm_up_s)
+        return self.settled_of(self.table)
+
+    def settled_of(self, rows: RequestTable) -> RequestTable:
+        """The same of some of the rows."""
+        return rows if self.warm_up_s is None else rows.rows(rows.scheduled_s >= self.warm_up_s)
 
 
 def gather(table: RequestTable, scenario: Mapping[str, Any], slos: Slos | None) -> Evidence:
@@ -107,37 +111,35 @@ def _itl_block(settled: RequestTable) -> Json:
 def groups_block(evidence: Evidence) -> Json:
     """`groups`: by label and value, what became of those requests, where a label has more than one value."""
     over_s = duration_s(evidence.table)
-    settled = evidence.settled
     return {
-        label: {name: _group(evidence, which, settled_which, settled, over_s) for name, which, settled_which in groups}
+        label: {name: _group(evidence, evidence.table.rows(which), over_s) for name, which in groups}
         for label in LABELS
-        if len(groups := list(_groups(label, evidence.table, settled))) > 1
+        if len(groups := list(_groups(label, evidence.table))) > 1
     }
 
 
-def _groups(label: str, table: RequestTable, settled: RequestTable) -> Iterator[tuple[str, BoolArray, BoolArray]]:
-    """(name, its rows, its settled rows) of each value of a label."""
+def _groups(label: str, table: RequestTable) -> Iterator[tuple[str, BoolArray]]:
+    """Each value of a label, and its rows."""
     if label != "turn":
-        column, settled_column = table.names(label), settled.names(label)
-        yield from ((name, column.are(name), settled_column.are(name)) for name in sorted(column.names))
+        column = table.names(label)
+        yield from ((name, column.are(name)) for name in sorted(column.names))
         return
     turns = np.unique(table.turn[~np.isnan(table.turn)]).astype(int).tolist()
     for turn in turns[:TURNS_APART]:
-        yield str(turn), np.equal(table.turn, turn), np.equal(settled.turn, turn)
+        yield str(turn), np.equal(table.turn, turn)
     if len(turns) > TURNS_APART:
         later = turns[TURNS_APART]
-        yield f"{later}+", table.turn >= later, settled.turn >= later
+        yield f"{later}+", table.turn >= later
 
 
-def _group(evidence: Evidence, which: BoolArray, settled_which: BoolArray, settled: RequestTable, over_s: float | None) -> Json:
-    rows = evidence.table.rows(which)
+def _group(evidence: Evidence, rows: RequestTable, over_s: float | None) -> Json:
     return {
         "planned": len(rows),
         "ok": int(np.count_nonzero(rows.ok)),
         "success_rate": block(success_estimate(rows), SHARE_NOTE),
         "attainment": None if evidence.slos is None else block(attainment_estimate(rows, evidence.slos), SHARE_NOTE),
         "output_tokens_per_s": block(token_rate(rows, "output_tokens_per_s", over_s), MEAN_NOTE),
-        "metrics": metrics_block(settled.rows(settled_which)),
+        "metrics": metrics_block(evidence.settled_of(rows)),
     }
 
 
@@ -215,7 +217,7 @@ def steadiness_block(evidence: Evidence) -> Json:
             "is_overloaded": None if found is None else found.is_overloaded,
             "trend_p": None if found is None else float(f"{found.trend_p:.6g}"),
             "backlog_growth": None if found is None else float(f"{found.backlog_growth:.6g}"),
-            "note": "Mann-Kendall on 10 block means of time in the system, and backlog growth above 2 % of arrivals"
+            "note": f"Mann-Kendall on 10 block means of time in the system, and backlog growth above {100 * BACKLOG_GROWTH:g} % of arrivals"
             if found is not None
             else "not looked for: closed loop, or too few requests",
         },

@@ -11,7 +11,7 @@ import orjson
 
 from loadlab.analysis.latency import duration_s
 from loadlab.analysis.metrics import success_estimate
-from loadlab.analysis.table import RequestTable, table_of_chunks
+from loadlab.analysis.table import RequestTable, table_of_chunks, table_of_columns
 from loadlab.analysis.totals import Totals, causes_of, totals_of
 from loadlab.errors import InputError
 from loadlab.record.manifest import MANIFEST_FILE, Manifest, Status
@@ -110,7 +110,7 @@ def _observed_block(timeline: Iterable[Mapping[str, Any]], duration_s: float | N
 
 def load_table(run: RunDir) -> RequestTable:
     """The rows of a run as columns. Raises InputError if they are damaged."""
-    return table_of_chunks(run.row_chunks())
+    return table_of_columns(run.column_chunks())
 
 
 def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:

@@ -61,7 +61,8 @@ def _check_class(key: str, traffic_class: TrafficClass, load: Load) -> None:
     needs_laws = not isinstance(load, Replay) and not isinstance(traffic_class.joint, Pairs)
     for name, law in laws.items():
         if needs_laws and law is None:
-            raise ValueError(f'{key}.{name} is missing; write for example {name} = {{ kind = "constant", value = 100 }}')
+            tokens = 100 if name == "prompt_tokens" or traffic_class.generates else 0
+            raise ValueError(f'{key}.{name} is missing; write for example {name} = {{ kind = "constant", value = {tokens} }}')
         if not needs_laws and law is not None:
             whence = "the trace" if isinstance(load, Replay) else f"{key}.joint"
             raise ValueError(f"{key}.{name} must be left out{' in a replay' * isinstance(load, Replay)}: lengths come from {whence}")

@@ -13,6 +13,7 @@ import numpy as np
 from loadlab.catalog.kernel_spec import AttentionKernel, ElementwiseKernel, ExpertKernel, GemmKernel
 from loadlab.catalog.quantisation import BF16_BYTES
 
+ONE_SPLIT_TOKENS = 256  # FlashAttention's and FlashInfer's decode kernels split a context into parts of some 256 tokens at least
 Sizes = Any  # a number, or an array of them, one for each measured row
 
 
@@ -92,6 +93,19 @@ def kv_read_s(kv_bytes: Sizes, flops: Sizes, *, flops_per_s: float, bytes_per_s:
     """Decode attention beyond its floor: reading KV, or, where many heads share it (latent attention), computing with it."""
     memory = kv_bytes / (kernel.kv_efficiency * bytes_per_s)
     return np.maximum(memory, flops / (kernel.prefill_efficiency * flops_per_s))
+
+
+def kv_read_alone_s(
+    kv_bytes: Sizes, sequences: Sizes, kv_heads: Sizes, context: Sizes, *, cache_bytes: float, bytes_per_s: float, kernel: AttentionKernel
+) -> Sizes:
+    """Decode attention of one layer, timed again and again by itself: what tables of kernels have and a running engine has not.
+
+    Up to `cache_bytes` of KV are read from cache. Few sequences with few KV heads leave most of the GPU idle: reading takes
+    1 + (lone_read / (sequences kv_heads))^2 times as long. Contexts up to ONE_SPLIT_TOKENS need no second kernel to sum up their parts.
+    """
+    efficiency = np.where(kv_bytes <= cache_bytes, kernel.cached_kv_efficiency, kernel.kv_efficiency)
+    reading = kv_bytes / (efficiency * bytes_per_s) * (1 + (kernel.lone_read / (sequences * kv_heads)) ** 2)
+    return kernel.decode_floor_s * np.where(context <= ONE_SPLIT_TOKENS, kernel.short_floor, 1.0) + reading
 
 
 def elementwise_s(m: Sizes, hidden: Sizes, *, bytes_per_s: float, kernel: ElementwiseKernel) -> Sizes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loadlab.catalog.kernel_spec import Precision
 from loadlab.catalog.specs import BF16_BYTES, BYTES_PER_WEIGHT, KV_BYTES, Quantisation
@@ -267,6 +267,26 @@ class RooflineParts:
             return 0.0
         efficiency = self.part.kernels.gemm_of(Precision.BITS16).compute_efficiency
         return 2 * vision.parameters * vision.patches_per_token * image_tokens / (efficiency * gpu.bits16_flops_per_s)
+
+    def decode_attention_s(self, sequences: Any, context: Any, *, is_alone: bool) -> Any:
+        """Decode attention of `sequences` with `context` tokens each. `is_alone`: as tables of kernels have it, each timed by itself.
+
+        In an engine a layer's KV is cold, since all others were read since; and the event loop needs a time that is linear in KV tokens.
+        """
+        model, gpu = self.part.model, self.part.gpu
+        if not is_alone or model.latent is not None:
+            return self.decode_floor_s() + self.kv_s() * sequences * context
+        layer = roofline.kv_read_alone_s(
+            sequences * context * 2 * self.part.local_kv_heads * model.head_dim * KV_BYTES[self.hardware.kv_format],
+            sequences,
+            self.part.local_kv_heads,
+            context,
+            cache_bytes=gpu.cache_bytes,
+            bytes_per_s=gpu.memory_bytes_per_s,
+            kernel=self.part.kernels.attention,
+        )
+        floors = (model.layers - model.full_layers) * self.part.kernels.attention.decode_floor_s
+        return self.scale * (model.full_layers * layer + floors) / self.gpu_speed
 
     def kv_s(self) -> float:
         """Attending to one context token in all whole-context layers."""

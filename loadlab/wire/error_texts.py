@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from loadlab.record.request import OUTCOME_OF, Cause, Outcome
 
-TABLE_VERSION = 1  # part of every run's manifest: counts of two versions may differ
+TABLE_VERSION = 2  # part of every run's manifest: counts of two versions may differ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +154,13 @@ ERROR_TEXTS: tuple[ErrorText, ...] = (  # the first that matches decides
         source="llama.cpp, tools/server",
         examples=("request (24013 tokens) exceeds the available context size (2048 tokens), try increasing it",),
         near_miss="the request exceeds the number of slots",
+    ),
+    ErrorText(
+        cause=Cause.CONTEXT_LENGTH,
+        pattern=r"input \(\d+ tokens\) is too large to process",
+        source="llama.cpp, tools/server, an embedding longer than the physical batch, with status 500; seen from xllamacpp 2026.10",
+        examples=("input (1156 tokens) is too large to process. increase the physical batch size (current batch size: 512)",),
+        near_miss="input is empty, nothing to process",
     ),
     ErrorText(
         cause=Cause.CONTEXT_LENGTH,

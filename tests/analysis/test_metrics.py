@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadlab.analysis.metrics import value_of
+from loadlab.analysis.metrics import token_rate, value_of
 from loadlab.analysis.table import RequestTable, build_table
 from loadlab.record.request import Cause, Outcome, RequestRecord
 from loadlab.slo import Slo, Slos, parse_metric
@@ -123,3 +123,10 @@ def test_nothing_at_all_has_no_value() -> None:
     for text in ("ttft.p50", "ttft.max", "ttft.mean", "itl.p50", "itl.mean", "success_rate", "goodput", "attainment", "error_budget.burn"):
         assert value_of(parse_metric(text), empty, SLOS).value is None
     assert value_of(parse_metric("oom.count"), empty).value == 0
+
+
+def test_a_rate_of_tokens_is_not_below_zero_however_few_answers_there_are() -> None:
+    table = build_table([ok(seq) if seq == 3 else failed(seq, Cause.RATE_LIMITED, Outcome.REJECTED) for seq in range(12)])
+    rate = token_rate(table, "output_tokens_per_s", 12.0)
+    assert rate.value == pytest.approx(11 / 12)
+    assert rate.low == 0.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadlab.analysis.table import CAUSES, NO_CAUSE, OUTCOMES, NameColumn, build_table, table_of_chunks
+from loadlab.analysis.table import CAUSES, NO_CAUSE, OUTCOMES, NameColumn, RequestTable, build_table, table_of_chunks, table_of_columns
 from loadlab.record.request import Cause, Outcome
 from tests.record.examples import five_requests, small_run
 
@@ -21,7 +21,18 @@ def test_columns_hold_the_rows_in_order_with_nan_for_none() -> None:
 
 
 def test_rows_of_a_file_and_records_in_memory_give_the_same_columns(tmp_path: Path) -> None:
-    from_file, from_memory = table_of_chunks(small_run(tmp_path / "run").row_chunks()), build_table(five_requests())
+    run, from_memory = small_run(tmp_path / "run"), build_table(five_requests())
+    assert_equal_tables(table_of_chunks(run.row_chunks()), from_memory)
+    assert_equal_tables(table_of_columns(run.column_chunks()), from_memory)
+
+
+def test_some_of_the_rows_are_the_same_by_mask_and_by_place() -> None:
+    table = build_table(five_requests())
+    assert_equal_tables(table.rows(table.ok), table.rows(np.flatnonzero(table.ok)))
+    assert_equal_tables(table.rows(table.ok), build_table([record for record in five_requests() if record.outcome is Outcome.OK]))
+
+
+def assert_equal_tables(from_file: RequestTable, from_memory: RequestTable) -> None:
     for name in from_file.__slots__:
         one, other = getattr(from_file, name), getattr(from_memory, name)
         if isinstance(one, NameColumn):

@@ -55,7 +55,7 @@ class Ours:
         return (due[-1] - due[0]) / (sent[-1] - sent[0]) - 1
 
 
-def ours(target: NullTarget, folder: Path, rate_per_s: float, requests: int, tokens: int = TOKENS) -> Ours:
+def ours(target: NullTarget, folder: Path, rate_per_s: float, requests: int, tokens: int = TOKENS, *, is_truth_wanted: bool = True) -> Ours:
     scenario = equal_requests(rate_per_s, requests, tokens)
     plan = build_plan(scenario, 1)
     endpoint = Endpoint(scheme="http", host="127.0.0.1", port=target.port, preflight=False, max_in_flight=8000)
@@ -64,7 +64,7 @@ def ours(target: NullTarget, folder: Path, rate_per_s: float, requests: int, tok
         run.finalise(len(plan))
         rows = list(run.rows())
         facts = run.manifest.client or {}
-    truth = {int(t.seq): t.first_s - t.received_s for t in target.truth()}
+    truth = {int(t.seq): t.first_s - t.received_s for t in target.truth()} if is_truth_wanted else {}
     return Ours(
         rows=rows,
         child_cpu_s=facts["cpu_total_s"],

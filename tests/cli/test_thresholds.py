@@ -62,3 +62,18 @@ def test_equal_runs_are_equal_bytes_with_thresholds_too(tmp_path: Path, command:
     first.pop("host")
     second.pop("host")
     assert first == second
+
+
+def test_the_gate_refuses_a_misspelt_class_and_says_a_threshold_once(tmp_path: Path, command: Command) -> None:
+    line = "e2e.p50 < 60s"
+    assert command(*SMOKE, "--out", tmp_path / "out", "--threshold", line).code == 0
+    answer = command("gate", tmp_path / "out", "--threshold", line, "--json", "-q")
+    assert [check["threshold"] for check in json.loads(answer.out)["thresholds"]] == [line]
+    answer = command("gate", tmp_path / "out", "--threshold", "tpot.p99{class=nobody} < 60ms")
+    assert answer.code == 2
+    assert "names class 'nobody', which no request of" in answer.err
+
+
+def test_a_run_that_is_compared_with_itself_is_told(tmp_path: Path, command: Command) -> None:
+    assert command(*SMOKE, "--out", tmp_path / "out").code == 0
+    assert "is on both sides" in command("compare", tmp_path / "out", tmp_path / "out", "--json").err

@@ -27,9 +27,16 @@ def test_a_rule_is_broken_only_by_a_full_span_of_more_than_its_share() -> None:
     for t in range(10):
         rule.add(float(t), Outcome.TIMEOUT)
         assert rule.broken_by(float(t)) is None, "the span is not full"
-    assert rule.broken_by(10.0) is None, "nine in the last ten seconds are too few to tell"
-    rule.add(10.0, Outcome.TIMEOUT)
     assert rule.broken_by(10.0) == "error_rate > 50% for 10.0 s: 10 of the last 10 requests"
+
+
+def test_at_a_low_rate_the_last_ten_are_judged_however_long_they_took() -> None:
+    rule = watch(span_s=3.0)
+    for t in range(9):
+        rule.add(2.0 * t, Outcome.HTTP_ERROR)
+        assert rule.broken_by(2.0 * t) is None, "fewer than ten are no news"
+    rule.add(18.0, Outcome.HTTP_ERROR)
+    assert rule.broken_by(18.0) == "error_rate > 50% for 3.00 s: 10 of the last 10 requests"
 
 
 def test_half_is_not_more_than_half_and_old_errors_are_forgotten() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from loadlab.engines.endpoint import ApiKey, Endpoint, is_loopback, load_api_key, parse_url
-from loadlab.errors import InputError
+from loadlab.engines.endpoint import ApiKey, Endpoint, TargetUnreachableError, is_loopback, load_api_key, parse_url, resolve
+from loadlab.errors import ExitCode, InputError
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,16 @@ def test_loopback_means_every_address() -> None:
     inet = int(socket.AF_INET)
     assert is_loopback(((inet, "127.0.0.1", 1), (int(socket.AF_INET6), "::1", 1)))
     assert not is_loopback(((inet, "127.0.0.1", 1), (inet, "10.0.0.1", 1)))
+
+
+def test_a_name_that_nobody_knows_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(TargetUnreachableError, match="cannot be resolved: Name or service not known") as error:
+        resolve(Endpoint(scheme="http", host="a.invalid", port=80))
+    assert error.value.exit_code is ExitCode.UNREACHABLE
 
 
 def test_models_are_mapped_by_the_scenarios_name_and_else_by_the_one_given() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from loadlab.cli.live import live_line
 from loadlab.engines.live import LiveWindow
-from loadlab.record.request import Cause, Outcome, RequestRecord
+from loadlab.record.request import OUTCOME_OF, Cause, Outcome, RequestRecord
 from loadlab.scenario.build import build_plan
 from tests.engines.null_target import equal_requests
 from tests.record.examples import failed, ok
@@ -41,7 +43,12 @@ def test_failures_count_and_have_no_latency() -> None:
     view = live.view(is_stopping=True)
     assert (view.ended, view.ok, view.oom, view.ttft_p50_s) == (2, 0, 1, None)
     line = live_line("smoke", view)
-    for words in ("smoke: 2 of 100 ended", "OK 0.0 %", "1 OOM", "TTFT p50 - p95 -", "Ctrl-C again does not wait"):
+    for words in (
+        "smoke: 2 of 100 ended",
+        "OK 0.0 %, not OK: 1 oom_reported, 1 deadline, 1 OOM",
+        "TTFT p50 - p95 -",
+        "Ctrl-C again does not wait",
+    ):
         assert words in line, words
 
 
@@ -50,3 +57,18 @@ def test_nothing_told_yet_is_shown_without_a_crash() -> None:
     assert (view.achieved_per_s, view.offered_per_s) == (0.0, None)
     assert "until the last is due" in live_line("x", view)
     assert np.isfinite(view.at_s)
+
+
+def test_causes_are_shown_commonest_first_and_the_rest_as_a_number() -> None:
+    live = window()
+    several = [Cause.RATE_LIMITED] * 4 + [Cause.STALL] * 3 + [Cause.RESET] * 2 + [Cause.DEADLINE]
+    tell(live, 1.0, [failed(i, cause, OUTCOME_OF[cause]) for i, cause in enumerate(several)], sent=10)
+    assert "not OK: 4 rate_limited, 3 stall, 2 reset, 1 others" in live_line("x", live.view(is_stopping=False))
+
+
+def test_answers_without_a_first_token_show_their_end_to_end_latency() -> None:
+    live = window()
+    tell(live, 1.0, [replace(ok(0), first_token_s=None, last_token_s=None, scheduled_s=1.0, finished_s=1.25)], sent=1)
+    line = live_line("embeddings", live.view(is_stopping=False))
+    assert "end to end p50 250 ms p95 250 ms" in line
+    assert "TTFT" not in line

@@ -9,6 +9,7 @@ import pytest
 
 from loadlab.engines.endpoint import TargetUnreachableError
 from loadlab.record.request import OUTCOME_OF, Cause, Outcome
+from loadlab.record.run_dir import RunDir
 from loadlab.scenario.model import Scenario
 from loadlab.schema import read_table
 from tests.engines.null_target import TABLE as TRAFFIC
@@ -141,12 +142,27 @@ def test_any_json_endpoint_can_be_loaded_by_a_template(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "says"),
-    [("wrong_key", "HTTP 401"), ("unknown_model", "does not exist"), ("redirect", "HTTP 302"), ("reset_at_once", "reset")],
+    [
+        ("wrong_key", "HTTP 401.*--api-key-env"),
+        ("forbidden", "HTTP 403"),
+        ("unknown_model", "HTTP 404.*does not exist"),
+        ("unknown_field", "HTTP 422.*not permitted"),
+        ("redirect", "HTTP 302"),
+        ("reset_at_once", "reset"),
+        ("not_implemented", "HTTP 501.*does not support embeddings"),
+    ],
 )
 def test_a_preflight_that_is_refused_stops_the_run_before_its_first_request(tmp_path: Path, fault: str, says: str) -> None:
     with FaultServer(FAULTS) as server, pytest.raises(TargetUnreachableError, match=says):
         replay(one_class_a_fault([fault], 5, 50), server.port, tmp_path / "run")
     assert len(server.received) == 1
+
+
+def test_a_failure_that_may_pass_is_noted_with_what_may_be_behind_it(tmp_path: Path) -> None:
+    with FaultServer(FAULTS) as server:
+        replay(one_class_a_fault(["server_error", "queue_full"], 2, 50), server.port, tmp_path / "run")
+    notes = (RunDir.open(tmp_path / "run").manifest.client or {})["notes"]
+    assert sorted(("--api-key-env" in note, "HTTP 5" in note) for note in notes) == [(False, True), (True, True)]
 
 
 def test_a_field_that_the_target_refuses_is_left_out(tmp_path: Path) -> None:

@@ -196,6 +196,31 @@ def test_a_low_limit_of_descriptors_lowers_what_may_be_in_flight_and_says_so(tmp
     assert counts["ok"] >= 16
 
 
+def test_a_load_generator_that_could_not_keep_up_spoils_the_run(tmp_path: Path) -> None:
+    with null_target() as target:
+        run = Run(tmp_path, target.url, requests=120)
+        run.wait_for_rows(30)
+        child = run.child()
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(1.0)  # forty requests come due while nobody can send them
+        os.kill(child, signal.SIGCONT)
+        code, out, _ = run.end()
+        counts = run.ledger()
+        agree(target, counts)
+    assert code == 98
+    assert "INVALID: the load generator spoilt it" in out
+    assert "requests left late: dispatch lag p99" in out
+    assert counts["ok"] == 120, "late, and sent all the same"
+
+
+def test_an_output_directory_that_cannot_be_written_is_refused_before_any_request(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file stands in the way")
+    with null_target() as target:
+        code, _, err = Run(tmp_path, target.url, requests=5).end()
+        assert target.received() == 0, "not even a preflight"
+    assert (code, "exists and is a file" in err) == (2, True)
+
+
 def test_a_target_that_cannot_be_reached_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
     run = Run(tmp_path, f"http://127.0.0.1:{closed_port()}")
     code, _, err = run.end()

@@ -252,6 +252,7 @@ VLLM_CONTEXT = "This model's maximum context length is 2048 tokens. However, you
 LLAMA_CONTEXT = openai_error("request (24013 tokens) exceeds the available context size (2048 tokens)", "exceed_context_size_error", 400)
 LITELLM_CONTEXT = openai_error("litellm.ContextWindowExceededError: litellm.BadRequestError: too long", "invalid_request_error", 400)
 TGI_CONTEXT = {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096.", "error_type": "validation"}
+NO_EMBEDDINGS = openai_error("This server does not support embeddings. Start it with `--embeddings`", "not_supported_error", 501)
 UNKNOWN_MODEL = openai_error("The model `x` does not exist.", "NotFoundError", 404)
 RETRY = b"Retry-After: 7\r\n"
 
@@ -313,6 +314,7 @@ TABLE: dict[str, Row] = {
     "rate_limited": _says(429, Cause.RATE_LIMITED, openai_error("Rate limit reached", "requests", 429), RETRY),
     "overloaded_tgi": _says(429, Cause.QUEUE_FULL, {"error": "Model is overloaded", "error_type": "overloaded"}),
     "server_error": _says(500, Cause.SERVER_ERROR, b"Internal Server Error"),
+    "not_implemented": _says(501, Cause.SERVER_ERROR, NO_EMBEDDINGS),
     "bad_gateway": _says(502, Cause.SERVER_ERROR, b"<html><h1>502 Bad Gateway</h1></html>"),
     "queue_full": _says(503, Cause.QUEUE_FULL, openai_error(BUSY, "Service Unavailable", 503), RETRY),
     "no_upstream": _says(503, Cause.NO_REPLICA, b"no healthy upstream"),

@@ -230,6 +230,14 @@ def test_a_damaged_row_is_one_error_with_file_and_line(tmp_path: Path, line: byt
     assert str(caught.value).startswith(str(run.path / REQUESTS_FILE))
 
 
+def test_a_damaged_row_is_the_same_error_for_whoever_reads_columns(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    with (run.path / REQUESTS_FILE).open("ab") as file:
+        file.write(b'{"seq":7,"outcome":"ok","turn":"one"}\n')
+    with pytest.raises(InputError, match="line 6: turn = 'one' must be int or null"):
+        list(RunDir.open(run.path).column_chunks())
+
+
 def test_columns_of_a_later_minor_version_are_ignored_and_absent_ones_are_none(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run")
     (run.path / REQUESTS_FILE).write_bytes(b'{"seq": 0, "outcome": "oom", "cause": "oom_reported", "colour": "red"}\n')

@@ -171,3 +171,25 @@ def test_kv_memory_is_what_a_real_engine_allocated() -> None:
         assert capacity.num_blocks is not None
         gib = capacity.num_blocks * int(row["block_size"]) * capacity.kv_bytes_per_token / GIB
         assert gib == pytest.approx(float(row["kv_gib_per_gpu"]), abs=1.5), row["model"]
+
+
+def kv_read_us(gpu: str, sequences: int, context: int) -> float:
+    """Decode attention of one 8B layer as tables of kernels have it, less its floor, in microseconds."""
+    parts = RooflineParts(part=shard(ShardedModel(model="llama-3.1-8b-instruct", gpu=gpu, quantisation=Quantisation.BF16)))
+    layers = parts.part.model.layers
+    return 1e6 * (float(parts.decode_attention_s(sequences, context, is_alone=True)) - parts.decode_floor_s()) / layers
+
+
+def test_kernels_timed_alone_read_kv_from_cache_while_it_fits() -> None:
+    """L40S, 96 MB of cache: measured 37 and 213 us a layer, floor included, at 67 and 134 MB."""
+    assert kv_read_us("L40S", 16, 1024) < kv_read_us("L40S", 16, 2048) / 5
+    assert kv_read_us("L40S", 16, 1024) + 13.2 == pytest.approx(37, rel=0.15)
+    assert kv_read_us("L40S", 16, 2048) + 13.2 == pytest.approx(213, rel=0.1)
+
+
+@pytest.mark.parametrize("gpu", ["A100-80", "H100", "H200", "L40S"])
+def test_an_engine_reads_its_kv_from_memory(gpu: str) -> None:
+    """No calibrated GPU moves KV faster than its memory, and one alone takes at least as long as many do each."""
+    parts = RooflineParts(part=shard(ShardedModel(model="llama-3.1-8b-instruct", gpu=gpu, quantisation=Quantisation.BF16)))
+    assert parts.kv_s() >= 131_072 / parts.part.gpu.memory_bytes_per_s
+    assert kv_read_us(gpu, 1, 32_768) > kv_read_us(gpu, 32, 1024 * 16) / 16

@@ -12,13 +12,14 @@ from loadlab.engines.locust_child.connection import Connector
 from loadlab.engines.locust_child.exchange import Exchange, GivenUp
 from loadlab.engines.locust_child.requests import ReadyRequest, RequestMaker
 from loadlab.engines.messages import Job
-from loadlab.record.request import Outcome
+from loadlab.record.request import Cause, Outcome
 from loadlab.scenario.plan import RequestKind, RequestPlan
 from loadlab.wire.answer import Answer, Ending
 from loadlab.wire.openai import without_refused_field
 
 PATIENCE_S = 60.0  # a cold model takes long to say its first word
 SERVER_ERRORS = 500
+NOT_IMPLEMENTED = 501  # llama.cpp's server without --embeddings: no failure, and it will not get better
 _FATAL = (Outcome.CONNECTION_ERROR, Outcome.HTTP_ERROR, Outcome.NOT_SENT)
 
 
@@ -49,16 +50,32 @@ def _try(job: Job, traffic_class: str, model: str, kind: RequestKind, maker: Req
         if simpler is not None:
             maker.options = simpler
             notes.append(f"the target refused a field ({said}): it is left out, so that answers may be shorter than planned")
-        elif answer.outcome in _FATAL and (answer.http_status is None or answer.http_status < SERVER_ERRORS):
-            raise Refusal(f"asked model {job.models[model]!r} for one token ({kind}) and got {said}")
+        elif answer.outcome in _FATAL and not _may_pass(answer.http_status):
+            raise Refusal(f"asked model {job.models[model]!r} for one token ({kind}) and got {said}{_remedy(job, answer)}")
         else:
-            notes.append(f"the first request to model {job.models[model]!r} was answered with {said}")
+            is_keyless = job.api_key is None and answer.http_status == SERVER_ERRORS  # LiteLLM's whole answer to a missing key
+            keyless = "; no API key is sent, --api-key-env would name one" if is_keyless else ""
+            notes.append(f"the first request to model {job.models[model]!r} was answered with {said}{keyless}")
             return
+
+
+def _remedy(job: Job, answer: Answer) -> str:
+    """What to do about a refusal, where it is plain."""
+    if answer.cause is Cause.TLS:
+        return ". SSL_CERT_FILE=FILE names a certificate to trust; --insecure verifies none"
+    if answer.http_status in (401, 403):
+        return ". No API key was sent: --api-key-env names one" if job.api_key is None else ". An API key was sent"
+    return ""
+
+
+def _may_pass(http_status: int | None) -> bool:
+    """True for a failure of the server itself, which a load test may go on to measure."""
+    return http_status is not None and http_status >= SERVER_ERRORS and http_status != NOT_IMPLEMENTED
 
 
 def _words(job: Job, answer: Answer) -> str:
     status = "" if answer.http_status is None else f"HTTP {answer.http_status}, "
-    words = f"{status}{answer.cause or answer.outcome}" + (f": {answer.error}" if answer.error else "")
+    words = f"{status}{answer.cause or answer.outcome}" + (f": {answer.error.rstrip('.')}" if answer.error else "")
     return words if job.api_key is None else words.replace(job.api_key, "[API key]")
 
 
