@@ -12,9 +12,11 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from enum import IntEnum
+from functools import lru_cache
 from http import HTTPStatus
-from time import monotonic
+from time import monotonic, time
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -252,7 +254,7 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
     def _head(self, status: int, headers: tuple[tuple[bytes, bytes], ...], content_type: bytes) -> bytes:
-        lines = [b"HTTP/1.1 %d %s\r\nserver: loadlab\r\n" % (status, _REASONS.get(status, b""))]
+        lines = [b"HTTP/1.1 %d %s\r\ndate: %s\r\nserver: loadlab\r\n" % (status, _REASONS.get(status, b""), _date(int(time())))]
         lines += [b"%s: %s\r\n" % header for header in headers]
         if content_type:
             lines.append(b"content-type: %s\r\n" % content_type)
@@ -307,6 +309,12 @@ class Connection(asyncio.Protocol):
                 self.refuse(408, f"the request was not complete after {self._limits.request_timeout_s:g} s", "http")
             else:
                 self.transport.close()
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    """As RFC 9110 (5.6.7) writes it."""
+    return formatdate(second, usegmt=True).encode()
 
 
 def framed(data: bytes) -> bytes:

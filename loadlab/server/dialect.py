@@ -10,6 +10,7 @@ from loadlab.server.answers import Channel
 from loadlab.server.question import Kind
 
 FINGERPRINT = "loadlab-simulated"
+_FINGERPRINT_FIELD = b',"system_fingerprint":"%s"' % FINGERPRINT.encode()
 _MESSAGE_NULLS = {"refusal": None, "annotations": None, "audio": None, "function_call": None}
 
 
@@ -25,22 +26,26 @@ def chunk_frame(kind: Kind, answer_id: str, created_s: int, model: str, index: i
     return b'%s"choices":[{"index":%d,"delta":{"%s":"' % (head, index, name), b'"}'
 
 
-def chunk_tail(finish_reason: str | None, stop_reason: str | None = None, usage: dict[str, Any] | None = None) -> bytes:
-    """The end of an event of a choice."""
+def chunk_tail(
+    finish_reason: str | None, stop_reason: str | None = None, usage: dict[str, Any] | None = None, *, is_signed: bool = False
+) -> bytes:
+    """The end of an event of a choice. `is_signed`: with the fingerprint, which vLLM puts on a choice's last event if no usage follows."""
     if finish_reason is None:
         end = b',"logprobs":null,"finish_reason":null,"token_ids":null}]'
     else:
         end = b',"logprobs":null,"finish_reason":%s,"stop_reason":%s,"token_ids":null}]' % (_json(finish_reason), _json(stop_reason))
-    return end + (b"}\n\n" if usage is None else b',"usage":%s}\n\n' % _json(usage))
+    if usage is not None:
+        end += b',"usage":%s' % _json(usage)
+    return end + (b"%s}\n\n" % _FINGERPRINT_FIELD if is_signed else b"}\n\n")
 
 
-def role_chunk(kind: Kind, answer_id: str, created_s: int, model: str, index: int) -> bytes:
-    """The first event of a chat's choice; completions have none."""
+def role_chunk(kind: Kind, answer_id: str, created_s: int, model: str, index: int, usage: dict[str, Any] | None = None) -> bytes:
+    """The first event of a chat's choice; completions have none. `usage`: where every event carries it."""
     if kind is Kind.COMPLETION:
         return b""
     head = _chunk_head(kind, answer_id, created_s, model)
-    delta = b'"choices":[{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}\n\n'
-    return head + delta % index
+    delta = b'"choices":[{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]' % index
+    return head + delta + (b"}\n\n" if usage is None else b',"usage":%s}\n\n' % _json(usage))
 
 
 def tool_chunk(answer_id: str, created_s: int, model: str, index: int, name: str) -> bytes:
@@ -52,8 +57,8 @@ def tool_chunk(answer_id: str, created_s: int, model: str, index: int, name: str
 
 def usage_chunk(kind: Kind, answer_id: str, created_s: int, model: str, usage: dict[str, Any]) -> bytes:
     """The event behind the last choice's end, where the client asked for usage."""
-    fingerprint = b',"system_fingerprint":"%s"}\n\n' % FINGERPRINT.encode()
-    return b'%s"choices":[],"usage":%s' % (_chunk_head(kind, answer_id, created_s, model), _json(usage)) + fingerprint
+    head = _chunk_head(kind, answer_id, created_s, model)
+    return b'%s"choices":[],"usage":%s%s}\n\n' % (head, _json(usage), _FINGERPRINT_FIELD)
 
 
 def event(value: Any) -> bytes:

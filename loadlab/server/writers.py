@@ -62,8 +62,11 @@ class StreamWriter:
         """Headers and the roles of all choices; makes ready what stands around every token."""
         self._has_begun = True
         question = self._question
+        usage = self._usage() | {"completion_tokens": 0} if question.has_continuous_usage else None
+        if usage is not None:
+            usage["total_tokens"] = usage["prompt_tokens"]
         roles = [
-            dialect.role_chunk(question.kind, self._id, self._created_s, question.model, index)
+            dialect.role_chunk(question.kind, self._id, self._created_s, question.model, index, usage)
             for index in range(len(question.prompts) * question.choices)
         ]
         if not question.has_continuous_usage and choice.answer.words is not None:
@@ -110,7 +113,8 @@ class StreamWriter:
 
     def _tail(self, choice: Choice, finish_reason: str | None) -> bytes:
         usage = self._usage() if self._question.has_continuous_usage else None
-        return dialect.chunk_tail(finish_reason, choice.answer.stop_reason, usage)
+        is_signed = finish_reason is not None and not self._question.includes_usage
+        return dialect.chunk_tail(finish_reason, choice.answer.stop_reason, usage, is_signed=is_signed)
 
     def finish(self, exchange: Exchange) -> None:
         """See exchange.Writer."""
