@@ -137,7 +137,7 @@ def _parquet_rows(file: Any, names: list[str], source: str, arrow: Any) -> Itera
             for record in batch.to_pylist():
                 line += 1
                 yield _record(record, line, source), record.get("block_tokens") or 0
-    except arrow.ArrowException as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:  # damaged pages are an OSError
         raise InputError(f"cannot be read on ({str(error).splitlines()[0][:200]})", source=source, key=f"line {line + 1}") from None
 
 
