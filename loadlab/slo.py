@@ -81,7 +81,13 @@ class Slos:
         return self.by_class.get(traffic_class or "", Slo()).over(self.default)
 
     def target_of(self, traffic_class: str | None) -> float:
-        """The share of requests that must be good; 99 % where nobody said."""
+        """The share of requests that must be good; 99 % where nobody said.
+
+        For all classes together (None) where only classes say: the strictest of theirs.
+        """
+        own = [slo.target for slo in self.by_class.values() if slo.target is not None]
+        if traffic_class is None and self.default.target is None and own:
+            return max(own)
         return self.of(traffic_class).target or DEFAULT_TARGET
 
 

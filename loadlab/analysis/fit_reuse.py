@@ -116,8 +116,5 @@ def _tuned(law: Reuse, prompts: IntArray, wanted: float) -> tuple[Reuse, float]:
 def generated_ratio(law: Reuse, prompts: IntArray, seed: int = 1) -> float:
     """Hit ratio of prompts of these lengths with an infinite cache."""
     pieces, ids = draw_pieces(law, prompts, np.random.default_rng(seed))
-    seen, hit, start, every = SeenBlocks(), 0, 0, ids.tolist()
-    for end in np.cumsum(pieces).tolist():
-        hit += seen.leading(every[start:end])
-        start = end
+    hit = int(SeenBlocks().leading(pieces, ids).sum())
     return hit * law.piece_tokens / max(1, int(prompts.sum()))

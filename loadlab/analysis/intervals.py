@@ -250,8 +250,9 @@ def requests_for_claim(p: float, violations: int = 0, confidence: float = 0.95) 
 
 
 def mean_estimate(series: FloatArray, confidence: float = 0.95, tau: float | None = None) -> Estimate:
-    """The mean of values in time order, with Student's interval on n / tau values; the tau is that of the values themselves.
+    """The mean of latencies or counts in time order, with Student's interval on n / tau values; the tau is that of the values themselves.
 
+    No such mean is negative, and so no bound is.
     Unbounded below two effective values. Heavy tails make it too narrow: a mean of few requests is a poor summary of latency.
     """
     n = len(series)
@@ -264,7 +265,7 @@ def mean_estimate(series: FloatArray, confidence: float = 0.95, tau: float | Non
         return Estimate(value=mean, n=n, tau=tau, n_effective=effective, note=note)
     error = float(series.std(ddof=1)) / math.sqrt(effective)
     half = float(special.stdtrit(effective - 1, (1 + confidence) / 2)) * error
-    return Estimate(value=mean, low=_digits(mean - half), high=_digits(mean + half), n=n, tau=tau, n_effective=effective)
+    return Estimate(value=mean, low=_digits(max(mean - half, 0.0)), high=_digits(mean + half), n=n, tau=tau, n_effective=effective)
 
 
 def share_estimate(hits: BoolArray, stand_in: FloatArray | None = None, confidence: float = 0.95) -> Estimate:

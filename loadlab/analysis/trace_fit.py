@@ -188,11 +188,9 @@ def plan_hit_ratio(plan: RequestPlan) -> float:
     """Share of prompt tokens in pieces that stood at the beginning of an earlier prompt; of the first MAX_HIT_ROWS requests."""
     n = min(len(plan), MAX_HIT_ROWS)
     _, ids = np.unique(plan.segment_content[: plan.segment_offsets[n]], return_inverse=True)
-    seen, hit = SeenBlocks(), 0
-    offsets, contents, tokens = plan.segment_offsets.tolist(), ids.tolist(), np.append(0, np.cumsum(plan.segment_tokens)).tolist()
-    for i in range(n):
-        start = offsets[i]
-        hit += tokens[start + seen.leading(contents[start : offsets[i + 1]])] - tokens[start]
+    offsets, tokens = plan.segment_offsets[: n + 1], np.append(0, np.cumsum(plan.segment_tokens))
+    ends = offsets[:-1] + SeenBlocks().leading(np.diff(offsets), ids)
+    hit = int((tokens[ends] - tokens[offsets[:-1]]).sum())
     return hit / max(1, int(plan.prompt_tokens[:n].sum()))
 
 

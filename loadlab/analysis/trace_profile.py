@@ -6,10 +6,10 @@ Counts are kept by second and by token, never row by row: a file of any length n
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,9 @@ from loadlab.schema import shown_path
 
 MAX_SPAN_S = 400 * 86400  # bins of a second: a quarter of a gigabyte
 MAX_BIN_TOKENS = 2_000_000  # longer ones count as so long, and that is told
-CHUNK_ROWS = 50_000
+CHUNK_ROWS, CHUNK_BLOCKS = 50_000, 1_000_000  # looked at together
 MIN_CAP_ROWS = 5
+FALSE_SHARE_TOLD = 1e-6
 AT_CAP = 0.999  # of the maximum: templates add a token or two to a cap
 CAP_SHARE = 0.005  # of rows at the greatest length: fewer are chance
 LONG_CONTEXT_TOKENS = 131_072  # many served models take no longer prompt
@@ -81,11 +82,25 @@ def inspect_trace(path: Path, expected: TraceFormat | None = None, progress: Cal
     """Reads a whole trace. `progress` is told the rows so far. Raises InputError as `open_trace`, and on a trace without rows."""
     with open_trace(path, expected) as trace:
         gathered = _Gathered(trace, shown_path(path))
-        while rows := list(islice(trace.rows, CHUNK_ROWS)):
+        for rows in _chunks(trace.rows):
             gathered.add(rows)
             if progress is not None:
                 progress(gathered.rows)
         return gathered.profile()
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Rows in lists of so many rows or so many blocks, whichever comes first."""
+    chunk: list[Row] = []
+    blocks = 0
+    for row in rows:
+        chunk.append(row)
+        blocks += len(row.blocks)
+        if len(chunk) == CHUNK_ROWS or blocks >= CHUNK_BLOCKS:
+            yield chunk
+            chunk, blocks = [], 0
+    if chunk:
+        yield chunk
 
 
 class _Lengths:
@@ -206,12 +221,16 @@ class _Gathered:
         self.rows += len(rows)
 
     def _add_blocks(self, rows: list[Row]) -> None:
-        for row in rows:
-            if row.prompt_tokens and row.output_tokens:
-                self.block_prompt_tokens += row.prompt_tokens
-                if row.blocks:
-                    self.with_blocks += 1
-                    self.hit_tokens += min(row.prompt_tokens, self.seen.leading(row.blocks) * self.trace.block_tokens)
+        good = [row for row in rows if row.prompt_tokens and row.output_tokens]
+        self.block_prompt_tokens += sum(row.prompt_tokens for row in good)
+        told = [row for row in good if row.blocks]
+        self.with_blocks += len(told)
+        ids = array("q")
+        for row in told:
+            ids.extend(row.blocks)
+        counts, prompts = (np.array(column, dtype=np.int64) for column in ([len(r.blocks) for r in told], [r.prompt_tokens for r in told]))
+        leading = self.seen.leading(counts, np.frombuffer(ids, dtype=np.int64) if ids else np.zeros(0, dtype=np.int64))
+        self.hit_tokens += int(np.minimum(prompts, leading * self.trace.block_tokens).sum())
 
     def profile(self) -> TraceProfile:
         if not self.rows:
@@ -262,6 +281,9 @@ class _Gathered:
             yield f"{_rows(over)} with prompts above {LONG_CONTEXT_TOKENS:,} tokens: many models refuse them"
         if beyond := self.prompt.beyond + self.output.beyond:
             yield f"{beyond:,} lengths above {MAX_BIN_TOKENS:,} tokens are shown as that"
+        if self.seen.false_share > FALSE_SHARE_TOLD:
+            odds = f"up to one new block in {1 / self.seen.false_share:,.0f} may count as seen before"
+            yield f"{self.seen.distinct_large:,} blocks have large ids, which are remembered by hash: {odds}"
         yield from (*self.trace.notes, *self.trace.tally.words())
 
 

@@ -5,44 +5,98 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from loadlab.analysis.table import FloatArray
+from loadlab.analysis.table import FloatArray, IntArray
 
-MAX_DENSE_ID = 2**31  # a quarter of a gigabyte as bits; ids of the published traces count up from 0
+MAX_DENSE_ID = 2**29  # 64 MB as bits; ids of the published traces count up from 0
+HASHED_BITS = 2**31  # 256 MB, for ids that are larger
+HASHES = 4
+TABLE_PER_ID = 8
 COARSE_TICK_S = 0.1  # a clock that ticks so slowly changes what a server sees
 MIN_GAPS = 20
 OFF_TICK = 0.01  # of a tick: how far from whole ticks a gap may lie
 
 
 class SeenBlocks:
-    """The set of block ids, as a bit each where they are small, so that a hundred million of them fit."""
+    """The set of block ids in bounded memory: a bit each where they are small, else a Bloom filter (Bloom 1970), which now and then takes
+    a new id for an old one, never an old one for new."""
 
     def __init__(self) -> None:
-        self._bits = bytearray()
-        self._large: set[int] = set()
-        self.distinct = 0
+        self._small = np.zeros(MAX_DENSE_ID // 8, dtype=np.uint8)  # a page of it is in memory once it is touched
+        self._large: NDArray[np.uint8] | None = None
+        self.distinct = self.distinct_large = 0
 
-    def leading(self, ids: Sequence[int]) -> int:
-        """How many of the first ids were there before; then all of them are."""
-        count, is_leading = 0, True
-        for block in ids:
-            is_new = self._add(block)
-            is_leading = is_leading and not is_new
-            count += is_leading
-        return count
+    @property
+    def false_share(self) -> float:
+        """Share of new large ids that pass for old ones, by now; 0 where there are none."""
+        return float((1 - np.exp(-HASHES * self.distinct_large / HASHED_BITS)) ** HASHES)
 
-    def _add(self, block: int) -> bool:
-        if block >= MAX_DENSE_ID:
-            is_new = block not in self._large
-            self._large.add(block)
-        else:
-            place, bit = block >> 3, 1 << (block & 7)
-            if place >= len(self._bits):
-                self._bits.extend(bytes(max(place + 1 - len(self._bits), len(self._bits))))
-            is_new = not self._bits[place] & bit
-            self._bits[place] |= bit
-        self.distinct += is_new
+    def leading(self, counts: IntArray, ids: IntArray) -> IntArray:
+        """How many of each row's first ids were there before; then all of them are. Row i has counts[i] ids, in a row in `ids`."""
+        ends = np.cumsum(counts)
+        starts = ends - counts
+        news = np.flatnonzero(self._add(ids))
+        first_new = np.append(news, len(ids))[np.searchsorted(news, starts)]
+        leading: IntArray = np.minimum(first_new, ends) - starts
+        return leading
+
+    def _add(self, ids: IntArray) -> NDArray[np.bool_]:
+        """Whether each id is there for the first time."""
+        is_new = _first_times(ids)
+        different = ids[is_new]
+        is_large = different >= MAX_DENSE_ID
+        is_old = np.empty(len(different), dtype=np.bool_)
+        is_old[~is_large] = _set_bits(self._small, different[~is_large])
+        is_old[is_large] = self._add_large(different[is_large])
+        self.distinct += len(different) - int(is_old.sum())
+        is_new[is_new] = ~is_old
         return is_new
+
+    def _add_large(self, ids: IntArray) -> NDArray[np.bool_]:
+        is_old = np.full(len(ids), len(ids) > 0)
+        if not len(ids):
+            return is_old
+        if self._large is None:
+            self._large = np.zeros(HASHED_BITS // 8, dtype=np.uint8)
+        mixed = _mixed(ids)
+        step = (mixed >> np.uint64(32)) | np.uint64(1)
+        for k in range(HASHES):
+            places = ((mixed + np.uint64(k) * step) % np.uint64(HASHED_BITS)).astype(np.int64)
+            is_old &= _set_bits(self._large, places)
+        self.distinct_large += len(ids) - int(is_old.sum())
+        return is_old
+
+
+def _first_times(ids: IntArray) -> NDArray[np.bool_]:
+    """Whether each id stands nowhere before in `ids`. Ids that lie close together are put into a table, which is faster than sorting."""
+    if not len(ids):
+        return np.zeros(0, dtype=np.bool_)
+    low, span = int(ids.min()), int(ids.max()) - int(ids.min()) + 1
+    if span > TABLE_PER_ID * len(ids):
+        is_first = np.zeros(len(ids), dtype=np.bool_)
+        is_first[np.unique(ids, return_index=True)[1]] = True
+        return is_first
+    at = np.arange(len(ids))
+    table = np.empty(span, dtype=np.int64)
+    table[ids[::-1] - low] = at[::-1]  # of a place that is written twice the last value stays
+    return np.asarray(table[ids - low] == at)
+
+
+def _set_bits(bits: NDArray[np.uint8], places: IntArray) -> NDArray[np.bool_]:
+    """Sets the bits; whether each was set before."""
+    byte, mask = places >> 3, np.left_shift(1, places & 7).astype(np.uint8)
+    was_set: NDArray[np.bool_] = (bits[byte] & mask) != 0
+    np.bitwise_or.at(bits, byte, mask)
+    return was_set
+
+
+def _mixed(ids: IntArray) -> NDArray[np.uint64]:
+    """Ids spread over 64 bits (the finaliser of splitmix64, Steele et al. 2014)."""
+    x = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def tick_of(times_ns: Sequence[int]) -> float | None:

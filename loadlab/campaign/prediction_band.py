@@ -42,11 +42,13 @@ class _Latencies:
         self.last_ps = max(self.last_ps, max([request.ended_ps or 0 for request in ended], default=0))
         for request in ended:
             due, first, last, end = request.arrival_ps, request.first_token_ps, request.last_token_ps, request.ended_ps
-            if request.cause is not None or first is None or last is None or end is None:
+            if request.cause is not None or end is None:
+                continue
+            self.e2e_s.append((end - due) / PS_PER_S)
+            if first is None or last is None:  # an embedding has no tokens of an answer
                 continue
             self.tokens += (tokens := request.generated)
             self.ttft_s.append((first - due) / PS_PER_S)
-            self.e2e_s.append((end - due) / PS_PER_S)
             if tokens > 1:
                 self.tpot_s.append((last - first) / (tokens - 1) / PS_PER_S)
 

@@ -143,7 +143,9 @@ def _models(given: Sequence[str] | None) -> tuple[str | None, dict[str, str]]:
         else:
             raise InputError(f"= {text!r} must be NAME (once) or OLD=NAME", key="--model")
     if every is None and not models:
-        raise InputError("is missing: say which model to ask for, such as --model llama-3-8b", key="--model")
+        raise InputError(
+            "is missing: say which model to ask for, such as --model llama-3-8b, or OLD=NAME for what the scenario calls OLD", key="--model"
+        )
     return every, models
 
 

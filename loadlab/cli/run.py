@@ -104,7 +104,7 @@ def run(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
         timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
     )  # fmt: skip
-    aim = parse_target(target, http, screen, is_campaign=is_campaign(scenario))
+    aim = parse_target(target, http, screen, is_campaign=is_campaign(scenario), scenario=scenario)
     try:
         if is_campaign(scenario):
             _refuse_flags(flags, "belongs to a single scenario; a campaign names its clusters and traces itself")

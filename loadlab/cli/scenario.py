@@ -53,7 +53,8 @@ def show(name: Name, seed: Seed = 1, as_json: Json = False) -> None:
     if as_json:
         _print_json(_as_json(entry) | {"plans": [_plan_json(label, plan) for label, plan in _plans(entry, seed)]})
         return
-    for line in filter(None, (entry.name, entry.description, entry.question and f"question: {entry.question}")):
+    said = (f"{head}: {text}" if text else "" for head, text in (("question", entry.question), ("answer", entry.answer)))
+    for line in filter(None, (entry.name, entry.description, *said)):
         typer.echo(line)
     typer.echo(f"file: {entry.path}")
     if entry.command:
@@ -178,6 +179,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "is_campaign": entry.is_campaign,
         "description": entry.description,
         "question": entry.question,
+        "answer": entry.answer,
         "command": entry.command,
     }
 

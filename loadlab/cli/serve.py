@@ -19,7 +19,7 @@ EPILOG = """Examples:
 
 
 def serve(
-    cluster: Annotated[Path, typer.Argument(help="A cluster file.", show_default=False)],
+    cluster: Annotated[Path, typer.Argument(help="A cluster file, or the name of one that ships.", show_default=False)],
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need --allow-remote.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
     speed: Annotated[float, typer.Option(help="Simulated seconds in one of the wall.")] = 1.0,
@@ -45,6 +45,7 @@ def serve(
 
     Exit codes: 0 stopped by Ctrl-C or a signal, 2 bad input, or the address cannot be listened on.
     """
+    from loadlab.scenario.library import find_cluster
     from loadlab.server.limits import Limits
     from loadlab.server.run import Options, run
     from loadlab.units import parse_bytes
@@ -55,7 +56,7 @@ def serve(
         raise InputError(f"= {error}", key="--max-body") from None
     try:
         options = Options(
-            cluster_file=cluster,
+            cluster_file=find_cluster(cluster),
             host=host,
             port=port,
             speed=speed,

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from loadlab.cli.screen import Screen
 
 
-def parse_target(target: str | None, http: HttpFlags, screen: Screen, *, is_campaign: bool = False) -> Target | None:
-    """What --target and its flags mean; None for a campaign without one, which names its clusters itself."""
+def parse_target(
+    target: str | None, http: HttpFlags, screen: Screen, *, is_campaign: bool = False, scenario: Path | None = None
+) -> Target | None:
+    """What --target and its flags mean; None for a campaign without one, which names its clusters itself.
+
+    Where it is missing, the error names the cluster that the header of `scenario` was made for.
+    """
     if http_flags.is_http(target):
         assert target is not None
         return http_flags.build_endpoint(target, http, screen)
@@ -28,9 +33,18 @@ def parse_target(target: str | None, http: HttpFlags, screen: Screen, *, is_camp
 
     kind, _, path = (target or "").partition(":")
     if target is None:
-        raise InputError("is missing: say what to load, such as --target sim:scenarios/clusters/t4-14b.toml", key="--target")
+        raise InputError(f"is missing: say what to load{_suggested(scenario)}", key="--target")
     if kind != "sim" or not path:
         raise InputError(
             f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT", key="--target"
         )
     return find_cluster(Path(path))
+
+
+def _suggested(scenario: Path | None) -> str:
+    from loadlab.scenario.library import entry_of
+
+    named = entry_of(scenario, is_campaign=False).target if scenario is not None and scenario.is_file() else ""
+    if named:
+        return f". The header of this scenario says --target {named}"
+    return ", such as --target sim:scenarios/clusters/t4-14b.toml, or --target http://127.0.0.1:8000"

@@ -84,7 +84,7 @@ class LocustEngine:
             base_path=endpoint.base_path,
             addresses=addresses,
             models={name: endpoint.served_model(name) for name in plan.model.names},
-            classes={name: _class_table(self._classes[name]) for name in plan.traffic_class.names},
+            classes={name: _class_table(self._classes.get(name)) for name in plan.traffic_class.names},
             tokenizer=None if endpoint.tokenizer is None else str(endpoint.tokenizer),
             api_key=None if endpoint.api_key is None else endpoint.api_key.reveal(),
             insecure=endpoint.insecure,
@@ -97,8 +97,13 @@ class LocustEngine:
         )
 
 
-def _class_table(traffic_class: TrafficClass) -> dict[str, Any]:
-    """How a class asks, as plain tables: {"request": ..}, {"http": ..}, or {} for the usual way."""
+def _class_table(traffic_class: TrafficClass | None) -> dict[str, Any]:
+    """How a class asks, as plain tables: {"request": ..}, {"http": ..}, or {} for the usual way.
+
+    A step, such as chat/route, is no class (None): it asks in the usual way, whatever its class does.
+    """
+    if traffic_class is None:
+        return {}
     return {key: as_table(value) for key in ("request", "http") if (value := getattr(traffic_class, key)) is not None}
 
 

@@ -29,7 +29,7 @@ def draw_sweep(cells: pd.DataFrame, axes: Sequence[str], metric: str, name: str)
         grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
         for panel, at in zip(panels, grid, strict=False):
             part = shown if panel is None else shown[shown[axes[2]] == panel]
-            _draw(at, part, axes, metric)
+            _draw(at, part, axes, metric, _colour_range(shown, axes, panels, metric))
             at.set_title(f"{HEADS[metric]}{'' if panel is None else f', {axes[2]} = {panel}'}{fixed}", fontsize=9, loc="left")
         for unused in grid[len(panels) :]:
             unused.set_axis_off()
@@ -46,7 +46,14 @@ def _sliced(cells: pd.DataFrame, axes: Sequence[str]) -> tuple[pd.DataFrame, str
     return cells, f" ({', '.join(fixed)})" if fixed else ""
 
 
-def _draw(at: Axes, part: pd.DataFrame, axes: Sequence[str], metric: str) -> None:
+def _colour_range(shown: pd.DataFrame, axes: Sequence[str], panels: Sequence[object], metric: str) -> tuple[float, float] | None:
+    """The least and the greatest number of all panels drawn: one colour means one number in each; None where there is no number."""
+    drawn = shown if len(axes) < 3 else shown[shown[axes[2]].isin(panels)]
+    numbers = drawn[metric].dropna()
+    return (float(numbers.min()), float(numbers.max())) if len(numbers) else None
+
+
+def _draw(at: Axes, part: pd.DataFrame, axes: Sequence[str], metric: str, colours: tuple[float, float] | None) -> None:
     if len(axes) == 1:
         labels = [str(value) for value in part[axes[0]]]
         at.plot(range(len(labels)), part[metric], "o-", color=BLUE, markersize=4)
@@ -56,16 +63,16 @@ def _draw(at: Axes, part: pd.DataFrame, axes: Sequence[str], metric: str) -> Non
     across, down = list(dict.fromkeys(part[axes[0]])), list(dict.fromkeys(part[axes[1]]))
     values = part.set_index([axes[1], axes[0]])[metric].unstack().reindex(index=down, columns=across)
     image = np.asarray(values, dtype=np.float64)
-    at.imshow(image, aspect="auto", cmap="cividis", origin="lower")
+    low, high = colours or (0.0, 1.0)
+    at.imshow(image, aspect="auto", cmap="cividis", origin="lower", vmin=low, vmax=high)
     at.set_xticks(range(len(across)), [str(value) for value in across])
     at.set_yticks(range(len(down)), [str(value) for value in down])
     at.set_xlabel(axes[0])
     at.set_ylabel(axes[1])
     over = np.asarray(part.set_index([axes[1], axes[0]])["overloaded"].unstack().reindex(index=down, columns=across), dtype=np.float64)
-    middle = np.nanmean([np.nanmin(image), np.nanmax(image)]) if np.isfinite(image).any() else 0.0
     for row, column in np.ndindex(image.shape):
         value = image[row, column]
-        colour = "black" if value > middle else "white"
+        colour = "black" if value > (low + high) / 2 or low == high else "white"
         at.text(column, row, value_text(metric, float(value)), ha="center", va="center", fontsize=7, color=colour)
         if over[row, column] > 0:
             at.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=VERMILION, linewidth=1.5))

@@ -30,8 +30,8 @@ def save_traffic(plan: RequestPlan, preview: Preview, file: Path) -> None:
         _lengths(figure.add_subplot(grid[1, 1]), plan, preview, "output")
         _first_minute(figure.add_subplot(grid[2, :]), plan, preview)
         figure.suptitle(f"{plan.scenario_name}, seed {plan.seed}: {preview.requests:,} requests", x=0.02, ha="left", fontsize=11)
-        figure.subplots_adjust(left=0.09, right=0.98, top=0.93, bottom=0.07, hspace=0.55, wspace=0.2)
-        figure.legend(*prompts.get_legend_handles_labels(), fontsize=7, loc="center", bbox_to_anchor=(0.5, 0.325), ncols=6, frameon=False)
+        figure.subplots_adjust(left=0.09, right=0.98, top=0.93, bottom=0.07, hspace=0.62, wspace=0.2)
+        figure.legend(*prompts.get_legend_handles_labels(), fontsize=7, loc="center", bbox_to_anchor=(0.5, 0.298), ncols=6, frameon=False)
         metadata = {"Date": None} if file.suffix == ".svg" else None
         figure.savefig(file, dpi=150, metadata=metadata)
 
@@ -67,12 +67,12 @@ def _lengths(axes: Axes, plan: RequestPlan, preview: Preview, what: str) -> None
 
 def _first_minute(axes: Axes, plan: RequestPlan, preview: Preview) -> None:
     """Each request due by the clock as a tick, a row for each class."""
+    names = [c.name for c in preview.classes]
     shown = [c for c in preview.classes if c.first_minute.any()][:MAX_CLASSES]
     for i, c in enumerate(shown):
+        colour = _COLOURS[names.index(c.name) % len(_COLOURS)]
         mine = plan.arrival_s[plan.traffic_class.codes == plan.traffic_class.names.index(c.name)]
-        axes.eventplot(
-            mine[mine < FIRST_S], lineoffsets=len(shown) - 1 - i, linelengths=0.7, colors=_COLOURS[i % len(_COLOURS)], linewidths=0.8
-        )
+        axes.eventplot(mine[mine < FIRST_S], lineoffsets=len(shown) - 1 - i, linelengths=0.7, colors=colour, linewidths=0.8)
     axes.set_yticks(range(len(shown)), [c.name for c in reversed(shown)], fontsize=7)
     axes.set_xlim(0, FIRST_S)
     axes.set_xlabel("first minute, s")

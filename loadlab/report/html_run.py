@@ -14,6 +14,7 @@ from loadlab.report.findings import (
     too_short_sentence,
     verdict_lines,
 )
+from loadlab.report.over_time import is_worth_a_table, over_time_columns, over_time_note
 from loadlab.report.text import success_text
 from loadlab.units import format_duration
 
@@ -43,6 +44,19 @@ def numbers_of(summary: Json) -> dict[str, Any]:
             label: [{"name": name, "planned": group["planned"], "cells": _group_cells(group)} for name, group in groups.items()]
             for label, groups in summary["groups"].items()
         },
+        "over_time": _over_time(summary),
+    }
+
+
+def _over_time(summary: Json) -> dict[str, Any] | None:
+    """Heads, lines and the note of the windows, where they are worth a table."""
+    if not is_worth_a_table(summary):
+        return None
+    columns = list(over_time_columns(summary))
+    return {
+        "heads": [column.head.replace("\n", " ") for column in columns],
+        "lines": list(zip(*(column.cells for column in columns), strict=True)),
+        "note": over_time_note(summary),
     }
 
 

@@ -21,6 +21,11 @@ _NOTE = (
     "80 % of cases. pairs to pass: how many an equal candidate needs to be surely within the margin."
 )
 
+_NO_NOISE = (
+    "! every pair is equal to the digit: this target has no noise at all, and nothing above says what a real one would show. A simulated "
+    "cluster differs from run to run with `step_noise_cv`."
+)
+
 
 def noise_of(d: Difference) -> float | None:
     """Standard deviation of one pair's difference, on its scale; None below two pairs."""
@@ -69,6 +74,8 @@ def print_noise(comparison: Comparison, checks: Sequence[Check], console: Consol
     ]
     print_first_that_fits([build_table(columns, has_total=False)], console)
     say(console, _NOTE, "dim")
+    if rows and all(noise_of(d) == 0 for d in rows):
+        say(console, _NO_NOISE, "yellow")
 
 
 def _margin(check: Check | None) -> str:

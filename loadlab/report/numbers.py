@@ -19,6 +19,7 @@ from loadlab.analysis.metrics import attainment_estimate, maximum, rate_of, succ
 from loadlab.analysis.steadiness import BACKLOG_GROWTH, Overload, overload, warm_up_s
 from loadlab.analysis.table import BoolArray, FloatArray, RequestTable
 from loadlab.analysis.verdict import Judgement, judge
+from loadlab.report.over_time import STATIONARY
 from loadlab.schema import as_table
 from loadlab.slo import LABELS, Slos, Threshold, parse_threshold
 
@@ -29,7 +30,6 @@ QUANTILE_NOTE = "95 %, order statistics on n / tau"
 MEAN_NOTE = "95 %, Student's t on n / tau"
 SHARE_NOTE = "95 %, Wilson on n / tau"
 _SERIES = {"ttft_s": ttft_s, "tpot_s": tpot_s, "e2e_s": e2e_s}
-_STATIONARY = frozenset({"constant", "poisson", "gamma", "weibull", "lognormal", "mmpp"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ def gather(table: RequestTable, scenario: Mapping[str, Any], slos: Slos | None) 
     table, load = table.in_due_order(), scenario.get("load", {})
     kind, law = load.get("kind"), load.get("arrivals", {}).get("kind")
     start_s, note = None, "not looked for: this load is not steady by design"
-    if kind == "closed_loop" or law in _STATIONARY:
+    if kind == "closed_loop" or law in STATIONARY:
         start_s, note = warm_up_s(table)
     return Evidence(
         table=table,

@@ -63,7 +63,7 @@ def _ends(*values: float) -> Json:
 
 def prediction_lines(block: Json | None) -> list[str]:
     """The same for people, a line for each latency; nothing where there is no band."""
-    if block is None:
+    if block is None or not any(name in block for name in _LATENCIES):  # nothing succeeded at either end
         return []
     calibrations = sorted({clean_text(str(pool["calibration"])) for pool in block["pools"].values()})
     lines = [f"Prediction, {' and '.join(calibrations)}: 8 in 10 measured values lay within"]

@@ -111,7 +111,7 @@ def timeline_series(table: RequestTable, timeline: Iterable[Mapping[str, Any]]) 
         offered_per_s=_counts(table.scheduled_s, rate_edges_s) / width_s,
         ok_per_s=_counts(table.finished_s[ok], rate_edges_s) / width_s,
         failed_per_s=_counts(table.finished_s[~ok], rate_edges_s) / width_s,
-        in_flight=_mean_overlap(table.sent_s[sent], table.finished_s[sent], edges_s),
+        in_flight=mean_overlap(table.sent_s[sent], table.finished_s[sent], edges_s),
         waiting=np.nansum(waiting, axis=0) if waiting else None,
         replicas=_replica_series(by_replica, edges_s),
         preempted_s=_moments(rows, "preemptions", edges_s),
@@ -160,7 +160,7 @@ def _counts(times_s: FloatArray, edges_s: FloatArray) -> FloatArray:
     return np.histogram(known, bins=edges_s)[0].astype(np.float64)
 
 
-def _mean_overlap(starts_s: FloatArray, ends_s: FloatArray, edges_s: FloatArray) -> FloatArray:
+def mean_overlap(starts_s: FloatArray, ends_s: FloatArray, edges_s: FloatArray) -> FloatArray:
     """Mean number of intervals open in each bin, exact: differences of the integral of the number open."""
     return np.diff(_integral_since(starts_s, edges_s) - _integral_since(ends_s, edges_s)) / np.diff(edges_s)
 

@@ -30,6 +30,7 @@ from loadlab.report.numbers import (
     throughput_block,
     withheld,
 )
+from loadlab.report.over_time import over_time_block
 from loadlab.report.prediction import prediction_block
 from loadlab.report.text import NOT_RUN
 from loadlab.report.validity import validity_block
@@ -129,6 +130,7 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
         "groups": groups_block(evidence),
         "slo": slo_block(evidence),
         "throughput": throughput_block(evidence.table),
+        "over_time": over_time_block(evidence.table, manifest.scenario),
     }
     band = prediction_block(run.path, found["metrics"]) if is_complete else None
     found = found if is_complete else withheld(found, _PARTIAL_NOTE)
@@ -177,6 +179,7 @@ def not_run_experiment(experiment_id: str, name: str, planned: int) -> Json:
         "slo": None,
         "causes": {},
         "throughput": throughput_block(empty.table),
+        "over_time": None,
         "observed": _observed_block((), None),
         "validity": None,
     }

@@ -93,11 +93,19 @@ def print_sweep(frame: pd.DataFrame, axes: Sequence[str], console: Console, foun
     seeds = int(cells["seeds"].max())
     runs = "one run a cell" if seeds == 1 else f"medians over {seeds} runs a cell"
     legend = " ! overloaded, in one run at least: its latencies grow with its length." if (cells["overloaded"] > 0).any() else ""
-    console.print(f"{runs[0].upper()}{runs[1:]}; every run, with the digest of its plan, in sweep.csv.{legend}", markup=False)
+    plans = (
+        f"{frame['plan_digest'].nunique():,} plans, from {_short(frame['plan_digest'].iloc[0])} to {_short(frame['plan_digest'].iloc[-1])}"
+    )
+    console.print(f"{runs[0].upper()}{runs[1:]}; {plans}: every run, with its digest, in sweep.csv.{legend}", markup=False)
     if len(cells) > MAX_ROWS:
         console.print(f"{len(cells) - MAX_ROWS:,} more cells are in sweep.csv.")
     if found:
         _print_capacities(found, console)
+
+
+def _short(digest: str) -> str:
+    """The beginning of a digest, enough to find it."""
+    return digest.removeprefix("sha256:")[:8]
 
 
 def _cell_table(cells: pd.DataFrame, axes: Sequence[str], numbers: Sequence[str]) -> Table:

@@ -15,7 +15,15 @@ from loadlab.report.columns import Column, build_table, fits, pack, print_first_
 from loadlab.report.columns import say as _say
 from loadlab.report.findings import campaign_overloaded, campaign_too_short
 from loadlab.report.prediction import prediction_lines
-from loadlab.report.terminal_run import findings, print_groups, print_latencies, print_verdicts, rates_text
+from loadlab.report.terminal_run import (
+    findings,
+    print_campaign_classes,
+    print_groups,
+    print_latencies,
+    print_over_time,
+    print_verdicts,
+    rates_text,
+)
 from loadlab.report.text import (
     ABBREVIATIONS,
     BUSY_NOTE,
@@ -78,6 +86,7 @@ def print_campaign(summary: Json, console: Console) -> None:
         _print_causes(experiments, console)
         share = Column(head="OK\n%", cells=[*(short_success(e["totals"]) for e in experiments), ""])
         _print_ok(all_ids, names, [*count, share], latencies, server, console)
+    print_campaign_classes(experiments, console)
     _print_notes(experiments, summary, console)
     _print_published(summary, console)
     _print_sensitivity(summary, console)
@@ -116,6 +125,7 @@ def print_run(summary: Json, console: Console) -> None:
     print_verdicts(summary, console)
     print_latencies(summary, console)
     print_groups(summary, console)
+    print_over_time(summary, console)
     _say(console, f"\n{rates_text(summary)}")
     _say(console, _use_text(summary))
     for sentence, style in findings(summary):

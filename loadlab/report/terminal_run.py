@@ -18,12 +18,14 @@ from loadlab.report.findings import (
     too_short_sentence,
     verdict_lines,
 )
+from loadlab.report.over_time import is_worth_a_table, over_time_columns, over_time_note
 from loadlab.report.text import clean_text, short_success
 
 Json = Mapping[str, Any]
 UNITS_OF_RUN = {"ttft_s": ("s", 1.0), "tpot_s": ("ms", 1e3), "itl_s": ("ms", 1e3), "e2e_s": ("s", 1.0)}
 _GROUP_COLUMNS = (("ttft_s", "TTFT", ("p50", "p95", "p99")), ("tpot_s", "TPOT", ("p50", "p95")), ("e2e_s", "e2e", ("p50", "p95")))
 MAX_GROUPS_SHOWN = 12
+MAX_CLASSES_SHOWN = 24
 
 
 def print_verdicts(summary: Json, console: Console) -> None:
@@ -74,10 +76,39 @@ def print_groups(summary: Json, console: Console) -> None:
         console.print(Text(f"\nBy {label}{''.join(f', the same as by {other}' for other in same)}", style="bold"))
         shown = list(groups.items())[:MAX_GROUPS_SHOWN]
         head, rest = _group_columns(label, shown)
-        candidates = [[*head, *rest], [*head, *rest[:-2]], [*head, *rest[:3]]]
+        candidates = [[*head, *rest], [*head, *rest[:-2]], [*head, *rest[:4]]]
         print_first_that_fits([build_table(columns, has_total=False, gap=gap) for columns in candidates for gap in (2, 1)], console)
         if len(groups) > MAX_GROUPS_SHOWN:
             console.print(Text(f"  and {len(groups) - MAX_GROUPS_SHOWN:,} more: summary.json has them", style="dim"))
+
+
+def print_over_time(summary: Json, console: Console) -> None:
+    """A line a window, where the load changes by design or the backlog grew."""
+    if not is_worth_a_table(summary):
+        return
+    console.print(Text("\nOver time", style="bold"))
+    columns = list(over_time_columns(summary))
+    print_first_that_fits([build_table(columns, has_total=False, gap=gap) for gap in (2, 1)], console)
+    console.print(Text(over_time_note(summary), style="dim"))
+
+
+def print_campaign_classes(experiments: Sequence[Json], console: Console) -> None:
+    """The classes of every experiment that has several, under each other: what each tier or step had to carry."""
+    rows = [
+        (clean_text(str(one["id"])), clean_text(name), group)
+        for one in experiments
+        for name, group in (one["groups"].get("class") or {}).items()
+    ]
+    if not rows:
+        return
+    console.print(Text("\nBy class", style="bold"))
+    shown = rows[:MAX_CLASSES_SHOWN]
+    ids = Column(head="id", cells=[key for key, _, _ in shown], is_text=True)
+    head, rest = _group_columns("class", [(name, group) for _, name, group in shown])
+    candidates = [[ids, *head, *rest], [ids, *head, *rest[:-2]], [ids, *head, *rest[:-4]]]
+    print_first_that_fits([build_table(columns, has_total=False, gap=gap) for columns in candidates for gap in (2, 1)], console)
+    if len(rows) > len(shown):
+        console.print(Text(f"  and {len(rows) - len(shown):,} more: summary.json has them", style="dim"))
 
 
 def _group_columns(label: str, groups: Sequence[tuple[str, Json]]) -> tuple[list[Column], list[Column]]:
@@ -87,14 +118,18 @@ def _group_columns(label: str, groups: Sequence[tuple[str, Json]]) -> tuple[list
         Column(head="n", cells=[f"{group['planned']:,}" for group in blocks]),
         Column(head="OK\n%", cells=[short_success({"success_rate": group["success_rate"]}) for group in blocks]),
     ]
+    tokens = Column(head="OK\ntok\n/s", cells=[number_text(group["output_tokens_per_s"], interval=False) for group in blocks])
     rest = [
-        Column(
-            head=f"{words}\n{name}\n{UNITS_OF_RUN[key][0]}",
-            cells=[number_text(group["metrics"][key][name], UNITS_OF_RUN[key][1], interval=False) for group in blocks],
-            opens_group=name == "p50",
-        )
-        for key, words, names in _GROUP_COLUMNS
-        for name in names
+        tokens,
+        *(
+            Column(
+                head=f"{words}\n{name}\n{UNITS_OF_RUN[key][0]}",
+                cells=[number_text(group["metrics"][key][name], UNITS_OF_RUN[key][1], interval=False) for group in blocks],
+                opens_group=name == "p50",
+            )
+            for key, words, names in _GROUP_COLUMNS
+            for name in names
+        ),
     ]
     return head, rest
 

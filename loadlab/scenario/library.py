@@ -13,25 +13,32 @@ from loadlab.schema import read_toml, shown, shown_path, sort_of
 
 _PACKAGE = Path(__file__).parents[1]
 _RUN = re.compile(r"^#\s+(loadlab run \S+.*)$", re.MULTILINE)
-_CLUSTER = re.compile(r"sim:(\S+)")
+_TARGET = re.compile(r"--target (sim:\S+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A scenario or campaign in a folder. `question` is what its header asks, `command` how that runs it; empty where it says nothing."""
+    """A scenario or campaign in a folder. `question` is what its header asks, `answer` where a report answers it, `command` how that runs
+    it; empty where it says nothing."""
 
     name: str
     path: Path  # the file, or a campaign's folder
     is_campaign: bool
     description: str
     question: str
+    answer: str
     command: str
+
+    @property
+    def target(self) -> str:
+        """What the header's command loads, such as `sim:scenarios/clusters/t4-14b.toml`; empty where it names no cluster."""
+        found = _TARGET.search(self.command)
+        return "" if found is None else found[1]
 
     @property
     def cluster(self) -> Path | None:
         """The cluster that the header's command names, as a file; None where there is none."""
-        found = _CLUSTER.search(self.command)
-        return None if found is None else find_cluster(Path(found[1]))
+        return find_cluster(Path(self.target.removeprefix("sim:"))) if self.target else None
 
 
 def shipped_folder() -> Path:
@@ -70,7 +77,7 @@ def _name_in(path: Path, folder: Path) -> str:
 
 def _entry(whole: Path, file: Path, name: str, *, is_campaign: bool, description: str) -> Entry:
     head = file.read_text(encoding="utf-8").partition("schema")[0]
-    question = re.search(r"^# Question: (.*)$", head, re.MULTILINE)
+    question, answer = (re.search(rf"^# {word}: (.*)$", head, re.MULTILINE) for word in ("Question", "Answer"))
     command = _RUN.search(head)
     return Entry(
         name=name,
@@ -78,6 +85,7 @@ def _entry(whole: Path, file: Path, name: str, *, is_campaign: bool, description
         is_campaign=is_campaign,
         description=description,
         question="" if question is None else question[1],
+        answer="" if answer is None else answer[1],
         command="" if command is None else command[1],
     )
 
@@ -106,11 +114,21 @@ def find_scenario(path: Path) -> Path:
 
 
 def find_cluster(path: Path) -> Path:
-    """The cluster file that a person means: the path itself where there is one, else the shipped cluster of that name."""
+    """The cluster file that a person means: the path itself where there is one, else the shipped cluster of that name.
+
+    Raises InputError on a plain name that nothing has, with the nearest one. Other paths come back as they are: reading them will tell.
+    """
     if path.exists() or not _is_plain(path.as_posix()):
         return path
-    shipped = shipped_folder() / "clusters" / f"{path.name.removesuffix('.toml')}.toml"
-    return shipped if shipped.is_file() and path.parent.as_posix() in (".", "scenarios/clusters") else path
+    folder = shipped_folder() / "clusters"
+    shipped = folder / f"{path.name.removesuffix('.toml')}.toml"
+    if shipped.is_file() and path.parent.as_posix() in (".", "scenarios/clusters"):
+        return shipped
+    if path.suffix == ".toml" or path.parent.as_posix() != ".":
+        return path
+    close = difflib.get_close_matches(path.name, [file.stem for file in sorted(folder.glob("*.toml"))], n=1)
+    hint = f". Did you mean {close[0]}?" if close else ""
+    raise InputError(f"does not exist, and no cluster that ships with loadlab has that name{hint}", source=shown_path(path))
 
 
 def _is_plain(name: str) -> bool:

@@ -201,6 +201,10 @@ def test_one_value_has_no_interval_of_its_mean() -> None:
     assert "unbounded" in found.note
 
 
+def test_the_mean_of_counts_is_never_below_nothing() -> None:
+    assert mean_estimate(np.array([0.0, 0.0, 0.0, 30.0])).low == 0
+
+
 def test_failures_in_bursts_widen_the_interval_of_success() -> None:
     scattered = np.tile([True] * 9 + [False], 100)
     burst = np.repeat([True] * 9 + [False], 100)

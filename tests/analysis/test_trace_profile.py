@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from loadlab.analysis.burstiness import burstiness_of, seconds_of
 from loadlab.analysis.trace_profile import inspect_trace
@@ -40,11 +42,37 @@ def test_the_figures_of_a_small_trace_are_those_of_a_pencil(tmp_path: Path) -> N
     assert any("zero tokens" in warning and "line 43" in warning for warning in profile.warnings)
 
 
+def leading(seen: SeenBlocks, rows: list[list[int]]) -> list[int]:
+    return seen.leading(
+        np.array([len(ids) for ids in rows], dtype=np.int64), np.array([block for ids in rows for block in ids], dtype=np.int64)
+    ).tolist()
+
+
 def test_hits_are_the_leading_blocks_that_were_there_before() -> None:
     seen = SeenBlocks()
-    asked = [[1, 2, 3], [1, 2, 4], [9, 2], [1, 2, 3, 2**40], [1, 2, 3, 2**40]]
-    assert [seen.leading(ids) for ids in asked] == [0, 2, 0, 3, 4]
-    assert seen.distinct == 6
+    assert leading(seen, [[1, 2, 3], [1, 2, 4], [], [9, 2], [1, 2, 3, 2**40], [1, 2, 3, 2**40]]) == [0, 2, 0, 0, 3, 4]
+    assert leading(seen, [[2**40, 5], [2**62]]) == [1, 0]
+    assert seen.distinct == 8
+    assert seen.false_share < 1e-20
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.lists(st.one_of(st.integers(0, 6), st.integers(2**29 - 2, 2**29 + 2), st.just(2**62)), max_size=5), max_size=5))
+)
+def test_hits_are_those_of_a_plain_set(chunks: list[list[list[int]]]) -> None:
+    seen, plain = SeenBlocks(), set()
+    for rows in chunks:
+        wanted = []
+        for ids in rows:
+            count, is_leading = 0, True
+            for block in ids:
+                is_leading = is_leading and block in plain
+                count += is_leading
+                plain.add(block)
+            wanted.append(count)
+        assert leading(seen, rows) == wanted
+    assert seen.distinct == len(plain)
 
 
 @pytest.mark.parametrize(("tick_s", "jitter_ns"), [(1.0, 0), (3.0, 1_000_000), (0.5, 0)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,12 +154,22 @@ def test_the_self_test_prints_noise_and_what_could_be_detected(planted: Path, co
     assert answer.code == 0
     for words in ("noise", "detectable", "pairs to pass", "ttft.p99", "5 pairs"):
         assert words in answer.out
+    assert "no noise at all" not in answer.out
     document = json.loads(
         command("gate", "--scenario", planted / "gated.toml", "--target", target, "--self-test", "--json", "-q", "--out", planted / "b").out
     )
     noise = {row["metric"]: row for row in document["noise"]}
     assert 0 < noise["tpot.p50"]["noise"] < 0.05
     assert noise["tpot.p50"]["detectable"] > 0
+
+
+def test_a_target_without_noise_says_that_it_shows_nothing(planted: Path, command: Command) -> None:
+    text = (planted / "healthy.toml").read_text()
+    quiet = planted / "quiet.toml"
+    quiet.write_text(re.sub(r"step_noise_cv = [0-9.]+", "step_noise_cv = 0", text))
+    assert quiet.read_text() != text
+    answer = command("gate", "--scenario", planted / "gated.toml", "--target", f"sim:{quiet}", "--self-test", "--out", planted / "out")
+    assert "no noise at all" in answer.out
 
 
 def test_another_scenario_is_no_base(planted: Path, command: Command) -> None:

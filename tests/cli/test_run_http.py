@@ -67,6 +67,42 @@ def test_a_run_over_http_has_table_verdict_summary_and_page_like_a_simulated_one
     assert {json.loads(row)["model"] for row in rows} == {"served"}
 
 
+STEPS = """
+[classes.chat.router]
+model = "small"
+instructions_tokens = 10
+output_tokens = { kind = "constant", value = 2 }
+[classes.chat.fan_out]
+share = 1
+models = ["second", "third"]
+arbiter = { model = "judge", instructions_tokens = 10, output_tokens = { kind = "constant", value = 3 } }
+[classes.chat.escalation]
+share = 1
+model = "expert"
+output_tokens = { kind = "constant", value = 4 }
+"""
+
+
+def test_the_steps_of_an_application_are_sent_each_to_its_model_once_what_it_waits_for_has_ended(tmp_path: Path, command: Command) -> None:
+    path = small(tmp_path, requests=3)
+    path.write_text(path.read_text() + STEPS)
+    with null_target(ttft_s=0.02, gap_s=0.002) as target:
+        answer = command("run", path, "--target", target.url, "--model", "x=x", "--out", tmp_path / "out", "--no-report")
+    assert answer.code in (0, 98), answer.err
+    rows = [json.loads(row) for row in (tmp_path / "out" / "requests.jsonl").read_text().splitlines()]
+    assert {row["outcome"] for row in rows} == {"ok"}
+    of = {name: [row for row in rows if row["class"] == name] for name in {row["class"] for row in rows}}
+    assert {name: len(found) for name, found in of.items()} == {
+        "chat": 3, "chat/route": 3, "chat/check": 6, "chat/arbiter": 3, "chat/expert": 3,
+    }  # fmt: skip
+    assert {row["model"] for row in of["chat/check"]} == {"second", "third"}
+    for i, asked in enumerate(of["chat"]):
+        assert asked["scheduled_s"] >= of["chat/route"][i]["finished_s"]
+        checks = of["chat/check"][2 * i : 2 * i + 2]
+        assert of["chat/arbiter"][i]["scheduled_s"] >= max(row["finished_s"] for row in (asked, *checks))
+    assert "chat/arbiter" in answer.out
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.files import load_scenario
+from loadlab.scenario.library import Entry, entries, shipped_folder
 from loadlab.scenario.template import Application
 from tests.cli.command import Command
+
+SHIPPED = entries(shipped_folder())
 
 
 def test_list_shows_names_and_questions(command: Command) -> None:
@@ -19,15 +23,21 @@ def test_list_shows_names_and_questions(command: Command) -> None:
     assert "support/insurer" in answer.out
     assert "t4-study (campaign)" in answer.out
     rows = json.loads(command("scenario", "list", "--json").out)
-    assert {"name", "path", "is_campaign", "description", "question", "command"} == set(rows[0])
+    assert {"name", "path", "is_campaign", "description", "question", "answer", "command"} == set(rows[0])
 
 
 def test_show_tells_question_command_and_plan(command: Command) -> None:
     answer = command("scenario", "show", "insurer")
     assert answer.code == 0
-    for words in ("question: can a 34B", "run: loadlab run scenarios/support/insurer.toml", "support/expert", "dispersion"):
+    for words in (
+        "question: can a 34B",
+        "answer: compare class",
+        "run: loadlab run scenarios/support/insurer.toml",
+        "support/expert",
+        "dispersion",
+    ):
         assert words in answer.out
-    assert all(len(line) <= 80 for line in answer.out.splitlines() if not line.startswith(("question", "run", "file")))
+    assert all(len(line) <= 80 for line in answer.out.splitlines() if not line.startswith(("question", "answer", "run", "file")))
     (plan,) = json.loads(command("scenario", "show", "insurer", "--json").out)["plans"]
     assert plan["classes"]["support/expert"]["requests"] == 100
     assert plan["digest"] == build_plan(load_scenario(Path("scenarios/support/insurer.toml")), 1).digest
@@ -71,6 +81,37 @@ def test_check_exits_2_where_one_file_is_bad(command: Command, tmp_path: Path) -
     assert (answer.code, answer.err) == (2, "1 files, 1 bad\n")
     assert answer.out.startswith("bad   ")
     assert command("scenario", "check", "scenarios/smoke.toml").code == 0
+
+
+def test_every_shipped_file_is_sound(command: Command) -> None:
+    answer = command("scenario", "check")
+    assert answer.code == 0, answer.out
+    assert "bad" not in answer.out
+
+
+def test_without_a_target_the_scenarios_own_cluster_is_named(command: Command, tmp_path: Path) -> None:
+    answer = command("run", "insurer")
+    assert answer.code == 2
+    assert "The header of this scenario says --target sim:scenarios/clusters/h100-expert-tier.toml" in answer.err
+    mine = tmp_path / "mine.toml"
+    mine.write_text(Path("scenarios/smoke.toml").read_text().replace("#   loadlab run", "# "))
+    assert "such as --target sim:scenarios/clusters/t4-14b.toml" in command("run", mine).err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", [entry for entry in SHIPPED if entry.command and entry.name != "replay"], ids=lambda entry: entry.name)
+def test_every_ready_scenario_runs_as_its_header_says_and_answers(command: Command, entry: Entry, tmp_path: Path) -> None:
+    """Classes side by side where there are several, windows where the load changes; 3 CPU-seconds each, 16 the longest."""
+    answer = command(*shlex.split(entry.command)[1:], "--out", tmp_path / "run", "--no-report")
+    assert answer.code == 0, answer.err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "complete"
+    for run in summary.get("experiments", [summary]):
+        assert run["totals"]["ok"] > 0
+        assert run["totals"]["unknown"] == run["totals"]["not_sent"] == 0
+    if not entry.is_campaign:
+        assert ("By class" in answer.out) == ("class" in summary["groups"])
+        assert ("Over time" in answer.out) >= (not summary["over_time"]["is_steady"])
 
 
 def test_a_shipped_scenario_runs_by_name(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_the_document_states_the_limits_of_the_code() -> None:
 
 
 def test_the_document_has_an_example_of_each_kind_of_file() -> None:
-    assert [block.splitlines()[0] for block in BLOCKS] == ['schema = "loadlab/scenario/1"', 'schema = "loadlab/campaign/1"']
+    assert {block.splitlines()[0] for block in BLOCKS} == {'schema = "loadlab/scenario/1"', 'schema = "loadlab/campaign/1"'}
 
 
 @pytest.mark.parametrize("union", LAWS.values(), ids=LAWS)
@@ -155,4 +155,4 @@ def test_every_key_of_a_table_is_documented(table: type) -> None:
 
 def test_the_worked_example_is_the_file_that_the_command_runs() -> None:
     file = (DOCUMENT.parents[1] / "scenarios" / "support-desk.toml").read_text(encoding="utf-8")
-    assert file.partition("\n")[2] == BLOCKS[0]
+    assert file[file.index("schema = ") :] == BLOCKS[0]

@@ -110,6 +110,18 @@ OFFERED: list[tuple[Arrivals, float, float | None, float]] = [
     (Mmpp(rates_per_s=(1, 19), dwell_s=(20, 10)), 7, Mmpp(rates_per_s=(1, 19), dwell_s=(20, 10)).dispersion(1e6), 1),
     (Diurnal(mean_per_s=7, amplitude=0.9, period_s=600, weekend_factor=0.3), 7, 1.0, 4200),
     (Hourly(mean_per_s=7, hours=HOURS, weekend_factor=0.4, hour_s=10), 7, 1.0, 1680),
+    (Ramp(from_per_s=2, to_per_s=12, over_s=15_000), 7, 1.0, 15_000),
+    (Step(at_s=(0, 5_000, 10_000), rates_per_s=(1, 13, 7)), 7, 1.0, 15_000),
+    (Spike(base_per_s=5, peak_per_s=15, at_s=(2_000, 9_000), for_s=1_500), 7, 1.0, 15_000),
+    (Modulated(profile=Step(at_s=(0, 5_000, 10_000), rates_per_s=(1, 13, 7)), gaps=Gaps.GAMMA, cv=3), 7, 9.0, 15_000),
+    (
+        Phases(
+            phases=(Phase(duration_s=5_000, arrivals=Poisson(rate_per_s=12)), Phase(duration_s=10_000, arrivals=Poisson(rate_per_s=4.5)))
+        ),
+        7,
+        1.0,
+        15_000,
+    ),
     (Cluster(rate_per_s=7, size=lengths.Geometric(mean=4), spread_s=2), 7, 7.0, 1),
     (Superposition(of=(Poisson(rate_per_s=3), Gamma(rate_per_s=4, cv=3))), 7, (3 + 4 * 9) / 7, 1),
 ]

@@ -25,7 +25,7 @@ def scenario(law: Reuse) -> Scenario:
     return Scenario(name="r", load=OpenLoop(arrivals=Poisson(rate_per_s=1), requests=100), classes={"a": sort(law), "b": sort(None)})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     law=st.builds(
         Reuse,

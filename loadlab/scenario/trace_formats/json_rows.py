@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -50,7 +51,7 @@ def _row(line: int, text: str, source: str, unit_ns: int, block: int, tally: Tal
     time = row.get("timestamp")
     if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time <= 1e14:
         raise bad_value(source, line, "timestamp", time, "a time, 0 or more")
-    blocks = _blocks(row, line, source)
+    blocks: Sequence[int] = _blocks(row, line, source)
     if blocks and len(blocks) != -(-prompt // block):
         tally.count(MISFIT, line)
         blocks = ()
@@ -68,10 +69,19 @@ def _tokens(row: dict[str, Any], name: str, line: int, source: str) -> int:
     return count
 
 
-def _blocks(row: dict[str, Any], line: int, source: str) -> tuple[int, ...] | list[int]:
+def _blocks(row: dict[str, Any], line: int, source: str) -> Sequence[int]:
     ids = row.get("hash_ids", ())
-    if ids == ():
+    if not ids and ids in ((), []):
         return ()
-    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i <= MAX_BLOCK_ID for i in ids):
+    try:
+        blocks = array("q", ids)  # 8 bytes an id, and it refuses what is no whole number
+    except (TypeError, OverflowError):
+        blocks = array("q", (-1,))
+    if (
+        not isinstance(ids, list)
+        or min(blocks) < 0
+        or max(blocks) > MAX_BLOCK_ID
+        or (min(blocks) < 2 and not all(type(i) is int for i in ids))
+    ):
         raise bad_value(source, line, "hash_ids", ids, "a list of whole numbers, 0 or more")
-    return ids
+    return blocks

@@ -27,7 +27,8 @@ REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens")
 OPTIONAL = ("class", "images", "block_tokens", "blocks")
 COLUMNS = (*REQUIRED, *OPTIONAL)
 PARQUET_MAGIC = b"PAR1"
-BATCH_ROWS = 10_000
+BATCH_ROWS, BATCH_BLOCKS = 10_000, 500_000  # written together, whichever comes first
+READ_ROWS = 1_000  # turned into Python together: their blocks may be many
 MAX_BLOCK_TOKENS = 1_000_000
 
 
@@ -132,11 +133,11 @@ def _parquet_rows(file: Any, names: list[str], source: str, arrow: Any) -> Itera
     """Rows, each with the tokens of its blocks."""
     line = 0
     try:
-        for batch in file.iter_batches(BATCH_ROWS, columns=names):
+        for batch in file.iter_batches(READ_ROWS, columns=names):
             for record in batch.to_pylist():
                 line += 1
                 yield _record(record, line, source), record.get("block_tokens") or 0
-    except arrow.ArrowException as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:  # damaged pages are an OSError
         raise InputError(f"cannot be read on ({str(error).splitlines()[0][:200]})", source=source, key=f"line {line + 1}") from None
 
 
@@ -181,16 +182,16 @@ def write_parquet(rows: Iterator[Row], path: Path, block_tokens: int) -> int:
     arrow = _pyarrow(shown_path(path))
     types = (arrow.float64(), arrow.int64(), arrow.int64(), arrow.string(), arrow.int64(), arrow.int64(), arrow.list_(arrow.int64()))
     schema = arrow.schema(list(zip(COLUMNS, types, strict=True)))
-    count, batch = 0, []
+    count, blocks, batch = 0, 0, []
     with arrow.parquet.ParquetWriter(path, schema) as writer:
         for row in rows:
             assert row.time_ns is not None, "a trace without times is refused before"
             values = (row.time_ns / NS_PER_S, row.prompt_tokens, row.output_tokens, row.label, row.images, block_tokens, list(row.blocks))
             batch.append(dict(zip(COLUMNS, values, strict=True)))
-            count += 1
-            if len(batch) == BATCH_ROWS:
+            count, blocks = count + 1, blocks + len(row.blocks)
+            if len(batch) == BATCH_ROWS or blocks >= BATCH_BLOCKS:
                 writer.write_table(arrow.Table.from_pylist(batch, schema))
-                batch = []
+                batch, blocks = [], 0
         if batch:
             writer.write_table(arrow.Table.from_pylist(batch, schema))
     return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     output_tokens: int
     label: str = ""  # sort of request
     images: int = 0
-    blocks: tuple[int, ...] | list[int] = ()  # ids of the prompt's blocks in order: equal ids, equal text up to there
+    blocks: Sequence[int] = ()  # ids of the prompt's blocks in order: equal ids, equal text up to there
 
 
 @dataclass(slots=True)
