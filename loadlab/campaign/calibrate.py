@@ -105,7 +105,8 @@ def calibrate_observed(
     pool: str | None = None,
 ) -> Calibrated:
     """The same from runs that are read, and the table of a cluster file."""
-    spec = replace(read_table(ClusterSpec, table, source), calibration=None)
+    table = {key: value for key, value in table.items() if key not in ("schema", "calibration")}
+    spec = read_table(ClusterSpec, table, source)
     pools = pools_to_fit(spec, pool, source)
     constants = constants_of(spec, pools, source, has_network=not all(run.is_simulated for run in runs))
     evaluations = 0
@@ -121,7 +122,7 @@ def calibrate_observed(
     )
     start = {constant.name: constant.start for constant in constants}
     told = {fitted.constant.name: fitted.value for fitted in fit.constants if fitted.is_told}
-    written = patched({key: value for key, value in table.items() if key not in ("schema", "calibration")}, pools, told)
+    written = patched(table, pools, told)
     final = read_table(ClusterSpec, written, source)
     before = simulated(start)
     after = [simulate(final, run, source) for run in runs]

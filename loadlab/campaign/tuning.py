@@ -84,7 +84,7 @@ def _of_hardware(hardware: Hardware) -> list[Constant]:
                 Constant(name="step_s", start=step_s, low=LEAST * step_s, high=MOST * step_s),
                 Constant(name="per_decode_s", start=hardware.per_decode_s, low=0.0, high=step_s, unit=step_s / 50),
                 Constant(name="per_prefill_token_s", start=hardware.per_prefill_token_s, low=0.0, high=step_s, unit=step_s / 150),
-                Constant(name="per_kv_token_s", start=hardware.per_kv_token_s, low=0.0, high=step_s, unit=step_s / 1e5),
+                Constant(name="per_kv_token_s", start=hardware.per_kv_token_s, low=0.0, high=step_s, unit=step_s / 5e5),
             ]
         case _:
             assert_never(hardware)

@@ -13,20 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import lsq_linear
+from scipy.optimize import fmin, lsq_linear
 
 from loadlab.analysis.table import FloatArray
 
 FIGURE_ERROR = 0.02  # of a figure, as a share: what a model with few constants cannot be expected to better
-STEP = 0.04  # of finite differences, in coordinates: far above what rounding to whole steps makes of a figure
+STEPS = (0.2, 0.07)  # of finite differences, as what they make of a figure, in logs: far above how figures jump
+FIRST_STEP, LONGEST = 0.05, 0.9  # of finite differences, coordinates
 LEAST_TOLD = 0.5  # a constant whose error is above this share of what was plausible beforehand is not told by the figures
 Z = 1.645  # 90 % intervals
 WORTH = 0.85  # a threshold moves only where the misfit falls below this share of what it was
-NOTHING_LEFT = 2.0  # in squares: a fit this good needs no threshold moved
+CLOSE = 0.5  # of FIGURE_ERROR, root mean square: a fit this good needs no threshold moved
+UNFELT = 1e-3  # a choice that changes no figure by more is not tried
+SETTLINGS, SETTLED = 3, 0.1
+POLISH = 0.12  # coordinates: edge of the first simplex
 FINER = 2  # rounds of halfway values
 FIRST_BOX, SHRINKS = 0.7, 4  # coordinates
 LEAST_GAIN = 0.01  # of the sum of squares: a step that gains less is the last
-EVALUATIONS = 8  # Jacobians of a fit at most
+EVALUATIONS = 10  # Jacobians of a fit at most
 
 Values = Mapping[str, float]
 Differences = Callable[[Values], FloatArray]  # constants to log(simulated / measured), float64[figures]
@@ -95,7 +99,7 @@ def fit_constants(constants: Sequence[Constant], differences: Differences) -> Fi
     if not len(before):
         raise ValueError("no figures to fit to")
     smooth = [constant for constant in constants if not constant.choices]
-    values = search.descend(start, smooth)
+    values = search.settle(start, smooth)
     values, moved = search.try_choices(values, smooth)
     told = smooth
     while True:  # what the figures do not tell goes back to its start, one at a time: others may be told better without it
@@ -104,7 +108,7 @@ def fit_constants(constants: Sequence[Constant], differences: Differences) -> Fi
         if vague is None or errors[vague.name] <= LEAST_TOLD * _plausible(vague):
             break
         told = [constant for constant in told if constant is not vague]
-        values = search.descend({**values, vague.name: vague.start}, told)
+        values = search.settle({**values, vague.name: vague.start}, told)
     errors = search.errors(values, told)
     fitted = tuple(_fitted(c, values[c.name], errors.get(c.name), c.name in moved) for c in constants)
     return Fit(constants=fitted, before=before, after=search.differences(values), evaluations=search.evaluations)
@@ -133,34 +137,50 @@ def _halfway(best: float, tried: Sequence[float]) -> list[float]:
 
 
 def _gauss_newton(
-    residuals: Callable[[FloatArray], FloatArray],
-    slopes: Callable[[FloatArray], FloatArray],
-    x: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
-    jacobians: int,
+    residuals: Callable[[FloatArray], FloatArray], x: FloatArray, low: FloatArray, high: FloatArray, jacobians: int
 ) -> FloatArray:
     """A minimum of the sum of squares within bounds, by Gauss and Newton's method in a box that shrinks where the model errs.
 
-    Each step solves the linear problem within the box. J. Nocedal and S. Wright, Numerical Optimization (2006), ch. 4 and 10.
+    Each step solves the linear problem within the box. J. Nocedal and S. Wright, Numerical Optimization (2006), ch. 4 and 10. Figures
+    of a simulation jump a little as constants move, so slopes are taken over steps that move them by one of STEPS, the next
+    where those of the last led nowhere.
     """
-    box = FIRST_BOX
+    box, steps = FIRST_BOX, list(STEPS)
     here = residuals(x)
     for _ in range(jacobians):
-        jacobian = slopes(x)
+        jacobian = _slopes(residuals, x, high, steps[0])
+        before = here @ here
         for _ in range(SHRINKS):
             step = lsq_linear(jacobian, -here, bounds=(np.maximum(low - x, -box), np.minimum(high - x, box) + 1e-12)).x
-            there = residuals(x + step)
-            if there @ there < here @ here:
+            next_x = np.clip(x + step, low, high)
+            there = residuals(next_x)
+            if there @ there < before:
+                x, here, box = next_x, there, 1.5 * box
                 break
             box /= 3
-        else:
-            return x
-        gain = 1 - (there @ there) / (here @ here)
-        x, here, box = np.clip(x + step, low, high), there, 1.5 * box
-        if gain < LEAST_GAIN:
+        if here @ here > (1 - LEAST_GAIN) * before:
+            steps, box = steps[1:], max(box, FIRST_BOX / 3)
+        if not steps:
             break
     return x
+
+
+def _slopes(residuals: Callable[[FloatArray], FloatArray], x: FloatArray, high: FloatArray, least: float) -> FloatArray:
+    """Differences, forward or, near the upper bound, backward: float64[residuals, constants].
+
+    Each over a step that moves some figure by `least` or more, so that jumps do not hide the slope; at most over LONGEST.
+    """
+    here, columns = residuals(x), []
+    for i in range(len(x)):
+        by = FIRST_STEP
+        while True:
+            step = by if x[i] + by <= high[i] else -by
+            moved = residuals(x + step * np.eye(len(x))[i]) - here
+            if by >= LONGEST or np.abs(moved).max() * FIGURE_ERROR >= least:
+                break
+            by *= 3
+        columns.append(moved / step)
+    return np.stack(columns, axis=1)
 
 
 class _Search:
@@ -188,6 +208,32 @@ class _Search:
         moves = [c.coordinate(values[c.name]) / _plausible(c) for c in self._constants if not c.choices]
         return float(np.sum((self.differences(values) / FIGURE_ERROR) ** 2) + np.sum(np.square(moves)))
 
+    def settle(self, values: Values, free: Sequence[Constant]) -> dict[str, float]:
+        """`descend`, then Nelder and Mead's method, which needs no slopes, until neither gains much: jumps of figures mislead slopes."""
+        best = self.descend(values, free)
+        for _ in range(SETTLINGS):
+            if not free or self.rms(best) < CLOSE * FIGURE_ERROR:
+                break
+            again = self.descend(self._polish(best, free), free)
+            if self.misfit(again) > (1 - SETTLED) * self.misfit(best):
+                return min(again, best, key=self.misfit)
+            best = again
+        return best
+
+    def rms(self, values: Values) -> float:
+        """Root mean square of the figures' differences."""
+        return float(np.sqrt(np.mean(self.differences(values) ** 2)))
+
+    def _polish(self, values: Values, free: Sequence[Constant]) -> dict[str, float]:
+        def at(x: FloatArray) -> dict[str, float]:
+            inside = [min(max(c.value(float(xi)), c.low), c.high) for c, xi in zip(free, x, strict=True)]
+            return {**values, **{c.name: value for c, value in zip(free, inside, strict=True)}}
+
+        first = np.array([c.coordinate(values[c.name]) for c in free])
+        simplex = np.stack([first, *(first + POLISH * row for row in np.eye(len(free)))])
+        found = fmin(lambda x: self.misfit(at(x)), first, initial_simplex=simplex, maxfun=12 * len(free), disp=False)
+        return at(np.asarray(found, dtype=np.float64))
+
     def descend(self, values: Values, free: Sequence[Constant], jacobians: int = EVALUATIONS) -> dict[str, float]:
         """The values at a minimum over the `free` constants."""
         if not free:
@@ -203,23 +249,17 @@ class _Search:
         low = np.array([c.coordinate(c.low) for c in free])
         high = np.array([c.coordinate(c.high) for c in free])
         x = np.clip([c.coordinate(values[c.name]) for c in free], low, high)
-        return at(_gauss_newton(residuals, lambda at_x: self._slopes(residuals, at_x, high), x, low, high, jacobians))
-
-    def _slopes(self, residuals: Callable[[FloatArray], FloatArray], x: FloatArray, high: FloatArray) -> FloatArray:
-        """Forward differences, backward at the upper bound: float64[residuals, constants]."""
-        here, columns = residuals(x), []
-        for i in range(len(x)):
-            step = STEP if x[i] + STEP <= high[i] else -STEP
-            columns.append((residuals(x + step * np.eye(len(x))[i]) - here) / step)
-        return np.stack(columns, axis=1)
+        return at(_gauss_newton(residuals, x, low, high, jacobians))
 
     def try_choices(self, values: dict[str, float], smooth: Sequence[Constant]) -> tuple[dict[str, float], frozenset[str]]:
         """Moves constants without a slope where another value fits much better, the smooth ones fitted to it; which were moved."""
         moved: set[str] = set()
         for constant in self._constants:
-            if not constant.choices or self.misfit(values) < NOTHING_LEFT:
+            if not constant.choices or self.rms(values) < CLOSE * FIGURE_ERROR:
                 continue
-            tried = {choice: self._settled(values, constant.name, choice, smooth) for choice in constant.choices}
+            here = self.differences(values)
+            felt = [c for c in constant.choices if np.abs(self.differences({**values, constant.name: c}) - here).max() > UNFELT]
+            tried = {choice: self._settled(values, constant.name, choice, smooth) for choice in felt}
             for _ in range(FINER if constant.is_fine and tried else 0):
                 misfits = {choice: self.misfit(found) for choice, found in tried.items()}
                 for choice in _halfway(min(misfits, key=misfits.__getitem__), [*tried, constant.start]):
@@ -245,7 +285,7 @@ class _Search:
             return self.differences({**values, **{c.name: c.value(float(xi)) for c, xi in zip(free, x, strict=True)}}) / FIGURE_ERROR
 
         x = np.array([c.coordinate(values[c.name]) for c in free])
-        slopes = self._slopes(residuals, x, np.array([c.coordinate(c.high) for c in free]))
+        slopes = _slopes(residuals, x, np.array([c.coordinate(c.high) for c in free]), STEPS[-1])
         left = residuals(x)
         scale = max(1.0, float(left @ left) / max(1, len(left) - len(free)))
         prior = np.diag([1 / _plausible(c) ** 2 for c in free])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def constants(limit: float = 6.0) -> list[Constant]:
     ]
 
 
-def against(truth: Values):  # noqa: ANN201
+def against(truth: Values) -> Callable[[Values], FloatArray]:
     return lambda values: np.log(latency(values) / latency(truth))
 
 
@@ -75,7 +76,8 @@ def test_an_interval_holds_the_truth_of_noisy_figures() -> None:
             return np.log(latency(values) / latency({"step_s": 1.5, "slope_s": 0.2, "limit": 6.0})) + noise
 
         step = fit_constants(constants(), differences).constants[0]
-        assert step.low is not None and step.high is not None
+        assert step.low is not None
+        assert step.high is not None
         held += step.low <= 1.5 <= step.high
     assert held >= 30
 
