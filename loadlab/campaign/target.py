@@ -101,6 +101,7 @@ def _endpoint_conditions(endpoint: Endpoint, plan: RequestPlan) -> Mapping[str, 
         "idle_timeout_s": endpoint.idle_s,
         "abort_on": [str(rule) for rule in endpoint.abort_on],
         "preflight": endpoint.preflight,
+        "metrics": [page.url for page in endpoint.metrics],
         "tokenizer": ESTIMATE.label if endpoint.tokenizer is None else endpoint.tokenizer.as_posix(),
         "error_texts": TABLE_VERSION,
     }

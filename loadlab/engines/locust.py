@@ -23,6 +23,7 @@ from loadlab.engines.endpoint import Address, Endpoint, TargetUnreachableError, 
 from loadlab.engines.lengths import LengthCheck
 from loadlab.engines.live import LiveView, LiveWindow
 from loadlab.engines.messages import DONE, DRAIN, GO, NEWS, NOW, READY, REFUSED, ROW, STARTED, Job
+from loadlab.engines.scraper import Scraper
 from loadlab.errors import ExitCode, LoadlabError
 from loadlab.record.client import ClientFacts
 from loadlab.record.request import Cause, Outcome, RequestRecord
@@ -146,6 +147,7 @@ class _Run:
     ) -> None:
         self._plan, self._endpoint, self._sink, self._child, self._asked, self._notes = plan, endpoint, sink, child, asked, notes
         self._records = _Records(plan, endpoint)
+        self._scraper = Scraper(endpoint.metrics)
         self._window = LiveWindow(plan)
         self._lengths = LengthCheck(plan)
         self._rules = [AbortWatch(rule) for rule in endpoint.abort_on]
@@ -160,11 +162,13 @@ class _Run:
 
     def follow(self, progress: Progress, watch: Watch | None, ceiling: Mapping[str, Any] | None) -> None:
         """Records until the child has said that it is done, or has died. Raises what the run's end means."""
+        self._scraper.begin()
         self._child.say(GO)
         try:
             while self._done is None:
                 for message in self._child.messages(LOOK_EVERY_S):
                     self._take(message)
+                self._scraper.hand_over(self._sink, self._zero_s)
                 self._sink.flush()
                 progress(self._window.ended, len(self._plan))
                 if watch is not None:
@@ -177,6 +181,7 @@ class _Run:
                     self._lose()
                     break
         finally:
+            self._scraper.end(self._sink, self._zero_s)
             self._sink.note_client(self._facts(ceiling), self._wall_s)
         if self._asked:
             raise KeyboardInterrupt
