@@ -47,7 +47,7 @@ def _rows(first: tuple[int, str], lines: Lines, source: str, unit_ns: int, block
 
 def _row(line: int, text: str, source: str, unit_ns: int, block: int, tally: Tally) -> Row:
     row = _parse(line, text, source)
-    prompt, output = (_tokens(row, name, line, source) for name in ("input_length", "output_length"))
+    prompt, output = _tokens(row, "input_length", line, source), _tokens(row, "output_length", line, source)
     time = row.get("timestamp")
     if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time <= 1e14:
         raise bad_value(source, line, "timestamp", time, "a time, 0 or more")
@@ -75,13 +75,9 @@ def _blocks(row: dict[str, Any], line: int, source: str) -> Sequence[int]:
         return ()
     try:
         blocks = array("q", ids)  # 8 bytes an id, and it refuses what is no whole number
+        low, high = min(ids), max(ids)
     except (TypeError, OverflowError):
-        blocks = array("q", (-1,))
-    if (
-        not isinstance(ids, list)
-        or min(blocks) < 0
-        or max(blocks) > MAX_BLOCK_ID
-        or (min(blocks) < 2 and not all(type(i) is int for i in ids))
-    ):
+        low = high = -1
+    if not isinstance(ids, list) or low < 0 or high > MAX_BLOCK_ID or (low < 2 and not all(type(i) is int for i in ids)):
         raise bad_value(source, line, "hash_ids", ids, "a list of whole numbers, 0 or more")
     return blocks

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+from array import array
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
+import orjson
 
 from loadlab.errors import InputError
 from loadlab.scenario.trace_formats.csv_rows import Clock, fields, tokens
@@ -26,6 +30,7 @@ from loadlab.schema import shown_path
 REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens")
 OPTIONAL = ("class", "images", "block_tokens", "blocks")
 COLUMNS = (*REQUIRED, *OPTIONAL)
+_COUNTS = ("prompt_tokens", "output_tokens", "images", "block_tokens")
 PARQUET_MAGIC = b"PAR1"
 BATCH_ROWS, BATCH_BLOCKS = 10_000, 500_000  # written together, whichever comes first
 READ_ROWS = 1_000  # turned into Python together: their blocks may be many
@@ -73,6 +78,14 @@ def _csv_rows(
 
 
 def _ids(text: str, line: int, source: str) -> list[int]:
+    if not text:
+        return []
+    if text.isascii() and text.replace(" ", "").isdigit():
+        try:
+            ids: list[int] = orjson.loads(f"[{text.replace(' ', ',')}]")  # as `convert` writes them: six times as fast as int()
+            return ids
+        except orjson.JSONDecodeError:  # blanks beside blanks, or zeros in front
+            pass
     words = text.split()
     if not all(word.isascii() and word.isdigit() and len(word) <= 19 for word in words):
         raise bad_value(source, line, "blocks", text, "whole numbers with spaces between them")
@@ -83,7 +96,7 @@ def _checked(ids: list[int], prompt: int, block: int, line: int, source: str) ->
     if ids and (block == 0 or len(ids) != -(-prompt // block)):
         wanted = f"{-(-prompt // block)} ids for {prompt:,} tokens in blocks of {block}" if block else "empty without block_tokens"
         raise bad_value(source, line, "blocks", f"{len(ids)} ids", wanted)
-    if any(i > MAX_BLOCK_ID for i in ids):
+    if ids and max(ids) > MAX_BLOCK_ID:
         raise bad_value(source, line, "blocks", max(ids), "at most 2^62")
     return ids
 
@@ -134,30 +147,39 @@ def _parquet_rows(file: Any, names: list[str], source: str, arrow: Any) -> Itera
     line = 0
     try:
         for batch in file.iter_batches(READ_ROWS, columns=names):
-            for record in batch.to_pylist():
-                line += 1
-                yield _record(record, line, source), record.get("block_tokens") or 0
+            columns = [_values(batch.column(name), arrow) if name in names else [None] * len(batch) for name in COLUMNS]
+            for line, values in enumerate(zip(*columns, strict=True), line + 1):  # noqa: B020
+                yield _record(values, line, source), values[5] or 0
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:  # damaged pages are an OSError
         raise InputError(f"cannot be read on ({str(error).splitlines()[0][:200]})", source=source, key=f"line {line + 1}") from None
 
 
-def _record(record: dict[str, Any], line: int, source: str) -> Row:
-    time = record["arrival_s"]
+def _values(column: Any, arrow: Any) -> list[Any]:
+    """A column in Python. Lists of whole numbers are cut from one list of all: Arrow makes an object of each number first."""
+    kinds, kind = arrow.types, column.type
+    if not (kinds.is_list(kind) and kinds.is_signed_integer(kind.value_type)) or column.flatten().null_count:
+        return list(column.to_pylist())
+    ids, ends = column.flatten().to_numpy().tolist(), np.cumsum(column.value_lengths().fill_null(0).to_numpy()).tolist()
+    return [ids[start:end] for start, end in pairwise((0, *ends))]
+
+
+def _record(values: tuple[Any, ...], line: int, source: str) -> Row:
+    """A row of values in the order of COLUMNS; what is not there is None."""
+    time, prompt, output, label, images, block, blocks = values
     if type(time) not in (int, float) or not 0 <= time <= 1e11:
         raise bad_value(source, line, "arrival_s", time, "a time in seconds, 0 or more")
-    counts = []
-    for name in ("prompt_tokens", "output_tokens", "images", "block_tokens"):
-        value = record.get(name, 0)
+    images, block, blocks = images or 0, block or 0, blocks or []
+    for name, value in zip(_COUNTS, (prompt, output, images, block), strict=True):
         if type(value) is not int or not 0 <= value <= MAX_TOKENS:
             raise bad_value(source, line, name, value, f"a whole number, 0 to {MAX_TOKENS:,}")
-        counts.append(value)
-    prompt, output, images, block = counts
-    blocks = record.get("blocks") or []
-    if not all(type(i) is int and i >= 0 for i in blocks):
+    if blocks and (set(map(type, blocks)) != {int} or min(blocks) < 0):
         raise bad_value(source, line, "blocks", blocks, "whole numbers, 0 or more")
-    return Row(
-        line, round(time * NS_PER_S), prompt, output, str(record.get("class") or ""), images, _checked(blocks, prompt, block, line, source)
-    )
+    return Row(line, round(time * NS_PER_S), prompt, output, str(label or ""), images, _checked(blocks, prompt, block, line, source))
+
+
+def _written(ids: Sequence[int]) -> str:
+    """Ids with blanks between them, written by orjson: six times as fast as str()."""
+    return orjson.dumps(list(ids)).decode()[1:-1].replace(",", " ") if len(ids) else ""
 
 
 def write_csv(rows: Iterator[Row], file: TextIO, block_tokens: int) -> int:
@@ -170,11 +192,43 @@ def write_csv(rows: Iterator[Row], file: TextIO, block_tokens: int) -> int:
         whole, part = divmod(row.time_ns, NS_PER_S)
         time = f"{whole}.{part:09d}".rstrip("0").rstrip(".")
         size = block_tokens if len(row.blocks) else 0
-        writer.writerow(
-            (time, row.prompt_tokens, row.output_tokens, row.label, row.images, block_tokens or size, " ".join(map(str, row.blocks)))
-        )
+        writer.writerow((time, row.prompt_tokens, row.output_tokens, row.label, row.images, block_tokens or size, _written(row.blocks)))
         count += 1
     return count
+
+
+class _Batch:
+    """Columns of rows that are written together, in Parquet's order."""
+
+    def __init__(self, arrow: Any, schema: Any, block_tokens: int) -> None:
+        self.arrow, self.schema, self.block_tokens = arrow, schema, block_tokens
+        self.times, self.counts = array("d"), tuple(array("q") for _ in range(3))
+        self.labels: list[str] = []
+        self.ids, self.ends = array("q"), array("i", [0])
+
+    def add(self, row: Row) -> None:
+        assert row.time_ns is not None, "a trace without times is refused before"
+        prompt, output, images = self.counts
+        self.times.append(row.time_ns / NS_PER_S)
+        prompt.append(row.prompt_tokens)
+        output.append(row.output_tokens)
+        images.append(row.images)
+        self.labels.append(row.label)
+        self.ids.extend(row.blocks)
+        self.ends.append(len(self.ids))
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.labels) == BATCH_ROWS or len(self.ids) >= BATCH_BLOCKS
+
+    def table(self) -> Any:
+        """As an Arrow table."""
+        as_array = self.arrow.array
+        times, prompt, output, images, ends, ids = map(np.asarray, (self.times, *self.counts, self.ends, self.ids))
+        sizes = np.full(len(self.labels), self.block_tokens)
+        blocks = self.arrow.ListArray.from_arrays(as_array(ends), as_array(ids))
+        columns = (*map(as_array, (times, prompt, output, self.labels, images, sizes)), blocks)
+        return self.arrow.Table.from_arrays(columns, schema=self.schema)
 
 
 def write_parquet(rows: Iterator[Row], path: Path, block_tokens: int) -> int:
@@ -182,16 +236,13 @@ def write_parquet(rows: Iterator[Row], path: Path, block_tokens: int) -> int:
     arrow = _pyarrow(shown_path(path))
     types = (arrow.float64(), arrow.int64(), arrow.int64(), arrow.string(), arrow.int64(), arrow.int64(), arrow.list_(arrow.int64()))
     schema = arrow.schema(list(zip(COLUMNS, types, strict=True)))
-    count, blocks, batch = 0, 0, []
+    count, batch = 0, _Batch(arrow, schema, block_tokens)
     with arrow.parquet.ParquetWriter(path, schema) as writer:
-        for row in rows:
-            assert row.time_ns is not None, "a trace without times is refused before"
-            values = (row.time_ns / NS_PER_S, row.prompt_tokens, row.output_tokens, row.label, row.images, block_tokens, list(row.blocks))
-            batch.append(dict(zip(COLUMNS, values, strict=True)))
-            count, blocks = count + 1, blocks + len(row.blocks)
-            if len(batch) == BATCH_ROWS or blocks >= BATCH_BLOCKS:
-                writer.write_table(arrow.Table.from_pylist(batch, schema))
-                batch, blocks = [], 0
-        if batch:
-            writer.write_table(arrow.Table.from_pylist(batch, schema))
+        for count, row in enumerate(rows, 1):  # noqa: B007
+            batch.add(row)
+            if batch.is_full:
+                writer.write_table(batch.table())
+                batch = _Batch(arrow, schema, block_tokens)
+        if batch.labels:
+            writer.write_table(batch.table())
     return count
