@@ -16,6 +16,7 @@ from loadlab.errors import InputError
 from loadlab.scenario.trace_formats.csv_rows import Clock, fields, tokens
 from loadlab.scenario.trace_formats.rows import (
     MAX_BLOCK_ID,
+    MAX_TIME_NS,
     MAX_TOKENS,
     NS_PER_S,
     Lines,
@@ -25,7 +26,7 @@ from loadlab.scenario.trace_formats.rows import (
     TraceFormat,
     bad_value,
 )  # fmt: skip
-from loadlab.schema import shown_path
+from loadlab.schema import shown, shown_path
 
 REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens")
 OPTIONAL = ("class", "images", "block_tokens", "blocks")
@@ -34,20 +35,28 @@ _COUNTS = ("prompt_tokens", "output_tokens", "images", "block_tokens")
 PARQUET_MAGIC = b"PAR1"
 BATCH_ROWS, BATCH_BLOCKS = 10_000, 500_000  # written together, whichever comes first
 READ_ROWS = 1_000  # turned into Python together: their blocks may be many
+MAX_NAMED = 10  # columns
 MAX_BLOCK_TOKENS = 1_000_000
 
 
 def own_csv(lines: Lines, header: Sequence[str], source: str) -> OpenedTrace:
     """arrival_s,prompt_tokens,output_tokens[,class][,images][,block_tokens,blocks]; blocks are ids with spaces between them."""
-    unknown = [name for name in header if name not in COLUMNS]
-    if unknown or len(set(header)) != len(header):
-        raise bad_value(source, 1, "columns", ",".join(header), f"{', '.join(REQUIRED)}, and of {', '.join(OPTIONAL)} what is known")
     rows, tally = fields(lines, header, source), Tally()
     first = next(rows, None)
     block = 0
     if first is not None and "block_tokens" in header:
         block = _block_tokens(first[1][header.index("block_tokens")], first[0], source)
-    return OpenedTrace(TraceFormat.LOADLAB, _csv_rows(first, rows, header, source, block), tally, block_tokens=block)
+    found = _csv_rows(first, rows, header, source, block)
+    return OpenedTrace(TraceFormat.LOADLAB, found, tally, block_tokens=block, notes=_unread(header))
+
+
+def _unread(header: Sequence[str]) -> tuple[str, ...]:
+    """What to know of columns that mean nothing here: one of them may be a known one with a slip in its name."""
+    unknown = [name for name in header if name not in COLUMNS]
+    if not unknown:
+        return ()
+    named = ", ".join(shown(name) for name in unknown[:MAX_NAMED]) + (" and more" if len(unknown) > MAX_NAMED else "")
+    return (f"columns that are not read: {named}; known are {', '.join(COLUMNS)}",)
 
 
 def _block_tokens(value: str, line: int, source: str) -> int:
@@ -77,27 +86,36 @@ def _csv_rows(
         )
 
 
-def _ids(text: str, line: int, source: str) -> list[int]:
+def _ids(text: str, line: int, source: str) -> Sequence[int]:
+    """8 bytes an id."""
     if not text:
-        return []
-    if text.isascii() and text.replace(" ", "").isdigit():
-        try:
-            ids: list[int] = orjson.loads(f"[{text.replace(' ', ',')}]")  # as `convert` writes them: six times as fast as int()
-            return ids
-        except orjson.JSONDecodeError:  # blanks beside blanks, or zeros in front
-            pass
-    words = text.split()
-    if not all(word.isascii() and word.isdigit() and len(word) <= 19 for word in words):
-        raise bad_value(source, line, "blocks", text, "whole numbers with spaces between them")
-    return [int(word) for word in words]
+        return ()
+    ids = _quick_ids(text)
+    if ids is None:
+        words = text.split()
+        if not all(word.isascii() and word.isdigit() and len(word) <= 19 for word in words):
+            raise bad_value(source, line, "blocks", text, "whole numbers with spaces between them")
+        ids = [int(word) for word in words]
+    if max(ids, default=0) > MAX_BLOCK_ID:
+        raise bad_value(source, line, "blocks", max(ids), "at most 2^62")
+    return array("q", ids)
 
 
-def _checked(ids: list[int], prompt: int, block: int, line: int, source: str) -> list[int]:
-    if ids and (block == 0 or len(ids) != -(-prompt // block)):
+def _quick_ids(text: str) -> list[int] | None:
+    """Ids as `convert` writes them, six times as fast as by int(); None of others: blanks beside blanks, zeros in front, no ids."""
+    if not (text.isascii() and text.replace(" ", "").isdigit()):
+        return None
+    try:
+        ids: list[int] = orjson.loads(f"[{text.replace(' ', ',')}]")
+    except orjson.JSONDecodeError:
+        return None
+    return ids
+
+
+def _checked(ids: Sequence[int], prompt: int, block: int, line: int, source: str) -> Sequence[int]:
+    if len(ids) and (block == 0 or len(ids) != -(-prompt // block)):
         wanted = f"{-(-prompt // block)} ids for {prompt:,} tokens in blocks of {block}" if block else "empty without block_tokens"
         raise bad_value(source, line, "blocks", f"{len(ids)} ids", wanted)
-    if ids and max(ids) > MAX_BLOCK_ID:
-        raise bad_value(source, line, "blocks", max(ids), "at most 2^62")
     return ids
 
 
@@ -133,7 +151,7 @@ def own_parquet(path: Path) -> OpenedTrace:
     rows = _parquet_rows(file, [name for name in COLUMNS if name in names], source, arrow)
     first = next(rows, None)
     block = 0 if first is None else first[1]
-    return OpenedTrace(TraceFormat.LOADLAB, (row for row, _ in _chain(first, rows)), Tally(), block_tokens=block)
+    return OpenedTrace(TraceFormat.LOADLAB, (row for row, _ in _chain(first, rows)), Tally(), block_tokens=block, notes=_unread(names))
 
 
 def _chain(first: tuple[Row, int] | None, rows: Iterator[tuple[Row, int]]) -> Iterator[tuple[Row, int]]:
@@ -154,26 +172,29 @@ def _parquet_rows(file: Any, names: list[str], source: str, arrow: Any) -> Itera
         raise InputError(f"cannot be read on ({str(error).splitlines()[0][:200]})", source=source, key=f"line {line + 1}") from None
 
 
-def _values(column: Any, arrow: Any) -> list[Any]:
-    """A column in Python. Lists of whole numbers are cut from one list of all: Arrow makes an object of each number first."""
+def _values(column: Any, arrow: Any) -> Sequence[Any]:
+    """A column in Python. Lists of ids are cut from one array of all: Arrow would make an object of each number."""
     kinds, kind = arrow.types, column.type
-    if not (kinds.is_list(kind) and kinds.is_signed_integer(kind.value_type)) or column.flatten().null_count:
+    if not (kinds.is_list(kind) and kinds.is_int64(kind.value_type)) or column.flatten().null_count:
         return list(column.to_pylist())
-    ids, ends = column.flatten().to_numpy().tolist(), np.cumsum(column.value_lengths().fill_null(0).to_numpy()).tolist()
-    return [ids[start:end] for start, end in pairwise((0, *ends))]
+    ids = column.flatten().to_numpy()
+    if len(ids) and not (ids.min() >= 0 and ids.max() <= MAX_BLOCK_ID):
+        return list(column.to_pylist())  # `_record` says which
+    whole, ends = array("q", ids.tobytes()), np.cumsum(column.value_lengths().fill_null(0).to_numpy()).tolist()
+    return [whole[start:end] for start, end in pairwise((0, *ends))]
 
 
 def _record(values: tuple[Any, ...], line: int, source: str) -> Row:
-    """A row of values in the order of COLUMNS; what is not there is None."""
+    """A row of values in the order of COLUMNS; what is not there is None. Ids in an array were looked at."""
     time, prompt, output, label, images, block, blocks = values
-    if type(time) not in (int, float) or not 0 <= time <= 1e11:
+    if type(time) not in (int, float) or not 0 <= time * NS_PER_S <= MAX_TIME_NS:
         raise bad_value(source, line, "arrival_s", time, "a time in seconds, 0 or more")
-    images, block, blocks = images or 0, block or 0, blocks or []
+    images, block, blocks = images or 0, block or 0, blocks or ()
     for name, value in zip(_COUNTS, (prompt, output, images, block), strict=True):
         if type(value) is not int or not 0 <= value <= MAX_TOKENS:
             raise bad_value(source, line, name, value, f"a whole number, 0 to {MAX_TOKENS:,}")
-    if blocks and (set(map(type, blocks)) != {int} or min(blocks) < 0):
-        raise bad_value(source, line, "blocks", blocks, "whole numbers, 0 or more")
+    if type(blocks) is not array and not all(type(i) is int and 0 <= i <= MAX_BLOCK_ID for i in blocks):
+        raise bad_value(source, line, "blocks", blocks, "whole numbers, 0 to 2^62")
     return Row(line, round(time * NS_PER_S), prompt, output, str(label or ""), images, _checked(blocks, prompt, block, line, source))
 
 
