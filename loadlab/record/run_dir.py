@@ -30,7 +30,8 @@ from loadlab.record.rows import Columns, Row, encode_row, read_request_chunks, r
 from loadlab.record.shares import WORKERS_FOLDER
 
 REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE = "requests.jsonl", "server.jsonl", "summary.json", "report.html"
-OUR_FILES = frozenset({MANIFEST_FILE, REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE})
+MARKDOWN_FILE, FIGURES = "report.md", "figures"
+OUR_FILES = frozenset({MANIFEST_FILE, REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE, MARKDOWN_FILE})
 _SCRATCH = frozenset({f".{name}.new" for name in OUR_FILES})
 _BUFFER_BYTES = 2**18
 _FLUSH_ROWS = 1024
