@@ -231,7 +231,11 @@ class _Search:
 
         first = np.array([c.coordinate(values[c.name]) for c in free])
         simplex = np.stack([first, *(first + POLISH * row for row in np.eye(len(free)))])
-        found = fmin(lambda x: self.misfit(at(x)), first, initial_simplex=simplex, maxfun=12 * len(free), disp=False)
+
+        def misfit(x: FloatArray) -> float:
+            return self.misfit(at(x))
+
+        found = fmin(misfit, first, initial_simplex=simplex, maxfun=12 * len(free), disp=False)
         return at(np.asarray(found, dtype=np.float64))
 
     def descend(self, values: Values, free: Sequence[Constant], jacobians: int = EVALUATIONS) -> dict[str, float]:
