@@ -5,35 +5,22 @@ Replicas come and go as drains: one that is not up takes nothing new, and ends w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from loadlab.analysis.attainment import attained
-from loadlab.analysis.table import BoolArray, RequestTable, table_of_chunks
-from loadlab.engines.simulation import SimulationEngine
 from loadlab.errors import InputError
 from loadlab.planning.curves import FloatArray
 from loadlab.planning.demand import HOURS, MINUTES_PER_DAY, MINUTES_PER_HOUR
 from loadlab.planning.fleet import IntArray
-from loadlab.planning.fleet_verdict import DayResult, HourOfFleet
-from loadlab.planning.levels import level_of
-from loadlab.record.client import ClientFacts
-from loadlab.record.request import RequestRecord
-from loadlab.record.rows import Row
-from loadlab.scenario.build import build_plan
 from loadlab.scenario.load import OpenLoop
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.profiles import Step
 from loadlab.scenario.traffic_class import TrafficClass
-from loadlab.schema import as_table
-from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.faults import Drain, Fault, LostNode, LostRegion
 from loadlab.simulator.spec import ClusterSpec, PoolSpec, Region
-from loadlab.slo import Slos, read_slos
 
 Say = Callable[[int, int], None]
 
@@ -195,71 +182,6 @@ def _regions(day: Day) -> dict[str, Region]:
             trips = {other: 0.0 if other == region else far if other == second else far + 1e-6 for other in day.regions}
             found[home] = Region(round_trip_s=trips)
     return found
-
-
-def simulate_day(day: Day, name: str, about: str, up: IntArray, lost: Lost | None, say: Say) -> DayResult:
-    """Plays a day with `up` replicas in each region and minute. Raises InputError where the scenario and the cluster do not suit."""
-    scenario = day_scenario(day)
-    slos = read_slos(as_table(scenario), scenario.name)
-    if slos is None:
-        raise InputError('has no SLO: write [slo] with a limit such as ttft = "800ms", or pass --slo ttft=800ms', source=scenario.name)
-    plan = build_plan(scenario, day.seed)
-    sink = _Judged(slos)
-    cluster = SimulatedCluster(day_cluster(day, up, lost), day.source, day.seed)
-    SimulationEngine(cluster, itl=False).replay(plan, sink, say)
-    fewest = day.played.of(up).sum(axis=0).reshape(HOURS, day.played.minutes).min(axis=1)
-    return replace(_by_hour(sink, day), name=name, about=about, up=tuple(fewest.tolist()), plan_digest=plan.digest)
-
-
-class _Judged:
-    """A RecordSink that keeps of each request only when it was due, how long it took, whether it was bad, and its region."""
-
-    def __init__(self, slos: Slos) -> None:
-        self._slos = slos
-        self.columns: list[tuple[FloatArray, FloatArray, BoolArray, NDArray[np.str_]]] = []
-
-    def append(self, records: Iterable[RequestRecord]) -> None:
-        self.append_rows(record.as_row() for record in records)
-
-    def append_rows(self, rows: Iterable[Row]) -> None:
-        fresh = list(rows)
-        if not fresh:
-            return
-        table: RequestTable = table_of_chunks([fresh])
-        names = np.array([name.partition("-else-")[0] for name in (*table.region.names, "all")])  # the last: of those without a region
-        self.columns.append(
-            (table.scheduled_s, table.finished_s - table.scheduled_s, ~attained(table, self._slos), names[table.region.codes])
-        )
-
-    def append_timeline(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Nothing of the cluster's state is shown."""
-
-    def flush(self) -> None:
-        """Nothing is written."""
-
-    def note_client(self, facts: ClientFacts, wall_s: float | None) -> None:
-        """A simulation has no client."""
-
-
-def _by_hour(sink: _Judged, day: Day) -> DayResult:
-    if not sink.columns:
-        raise InputError("brings not one request in the minutes that are played; raise --requests", key="--demand")
-    due, spent, bad, places = (np.concatenate(column) for column in zip(*sink.columns, strict=True))
-    order = np.argsort(due, kind="stable")
-    due, spent, bad, places = due[order], spent[order], bad[order], places[order]
-    hour_s = day.played.minutes * 60
-    hour = np.minimum((due / hour_s).astype(np.int64), HOURS - 1)
-    hours: list[HourOfFleet | None] = []
-    for h in range(HOURS):
-        own = hour == h
-        if not own.any():
-            hours.append(None)
-            continue
-        rate = float(np.count_nonzero(own)) / hour_s
-        by_region = {r: 1 - float(bad[own & (places == r)].mean()) for r in day.regions if (own & (places == r)).any()}
-        hours.append(HourOfFleet(level=level_of(rate, bad[own], spent[own]), by_region=by_region))
-    whole = level_of(len(due) / (hour_s * HOURS), bad, spent)
-    return DayResult(name="", about="", hours=tuple(hours), whole=whole, minutes=day.played.minutes, up=(), plan_digest="")
 
 
 def minutes_of_day(values: Any, day: int) -> Any:

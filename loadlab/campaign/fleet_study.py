@@ -12,12 +12,13 @@ import numpy as np
 import tomli_w
 
 from loadlab.campaign.fleet import Asked, Price, Unit
-from loadlab.campaign.fleet_day import Day, Lost, choose_minutes, day_cluster, day_scenario, minutes_of_day, simulate_day
+from loadlab.campaign.fleet_day import Day, Lost, choose_minutes, day_cluster, day_scenario, minutes_of_day
+from loadlab.campaign.fleet_play import Way, play_day, slos_of
 from loadlab.campaign.target import conditions_of
 from loadlab.errors import InputError
 from loadlab.planning.curves import SECONDS_PER_DAY
 from loadlab.planning.demand import HOURS, MINUTES_PER_DAY, MINUTES_PER_HOUR, busiest_day
-from loadlab.planning.fleet import FleetPlan, IntArray, Month, Rule, TierFleet, over_the_year, plan_fleet, replicas_for, tier_fleets
+from loadlab.planning.fleet import FleetPlan, Month, Rule, TierFleet, over_the_year, plan_fleet, replicas_for, tier_fleets
 from loadlab.planning.fleet_verdict import DayResult
 from loadlab.planning.hosting import load_hosting
 from loadlab.record.atomic_file import cannot_write, save_bytes
@@ -27,7 +28,7 @@ from loadlab.scenario.load import OpenLoop
 from loadlab.scenario.rates import mean_rate_per_s, with_rate
 from loadlab.schema import as_table
 from loadlab.simulator.files import CLUSTER_SCHEMA, load_cluster
-from loadlab.slo import read_slos
+from loadlab.units import format_duration
 
 Say = Callable[[str, int, int], None]
 Json = dict[str, Any]
@@ -70,7 +71,7 @@ def plan_study(unit: Unit, asked: Asked, rule: Rule, startup_source: str, price:
     )
 
 
-def day_of(study: FleetStudy, requests: int, seed: int) -> Day | str:
+def day_of(study: FleetStudy, requests: int, draws: int, seed: int) -> Day | str:
     """What is needed to play the busiest day; or why it cannot be played. Raises InputError where a file that is named is bad."""
     unit = study.unit
     if unit.scenario is None:
@@ -83,39 +84,39 @@ def day_of(study: FleetStudy, requests: int, seed: int) -> Day | str:
     spec = load_cluster(unit.cluster)
     return Day(
         scenario=unit.scenario, spec=spec, source=str(unit.cluster), regions=study.asked.regions, per_s=per_s,
-        played=choose_minutes(per_s, requests), between_regions_s=study.asked.demand.between_regions_s, seed=seed,
+        played=choose_minutes(per_s, requests // draws), between_regions_s=study.asked.demand.between_regions_s, seed=seed,
     )  # fmt: skip
 
 
-def ways(study: FleetStudy, lost: list[Lost]) -> list[tuple[str, str, IntArray, Lost | None]]:
-    """(name, what it is, replicas up [regions, 1440], lost region) of each day that is played."""
-    plan, rule = study.plan, study.plan.rule
+def ways(study: FleetStudy, lost: list[Lost]) -> list[Way]:
+    """Every way in which the day is played."""
+    plan, startup_s = study.plan, study.plan.rule.startup_s
     static = np.repeat(plan.static[:, None], MINUTES_PER_DAY, axis=1)
     up, late = minutes_of_day(plan.up, study.day), minutes_of_day(plan.late_up, study.day)
-    found: list[tuple[str, str, IntArray, Lost | None]] = [("static", "always on", static, None)]
-    if (plan.static > plan.up.min(axis=1)).any():
+    found, is_scaled = [Way(name="static", about="always on", up=static)], bool((plan.static > plan.up.min(axis=1)).any())
+    if is_scaled:
+        soon, then = format_duration(startup_s), "started when they are needed"
         found += [
-            ("ahead", f"autoscaled, started {rule.startup_s:.0f} s before they are needed", up, None),
-            ("late", f"autoscaled, started when they are needed: up {rule.startup_s:.0f} s later", late, None),
+            Way(name="ahead", about=f"autoscaled, started {soon} before they are needed", up=up),
+            Way(name="late", about=f"autoscaled, {then}: up {soon} later", up=late),
         ]
     for one in lost:
         when = f"{one.region} lost from {one.at_hour}:00 for {one.for_hours} h"
-        found.append((f"static, {one.region} lost", f"always on, {when}", static, one))
-        if len(found) > 2:
-            found.append((f"ahead, {one.region} lost", f"autoscaled ahead, {when}", up, one))
+        found.append(Way(name=f"static, {one.region} lost", about=f"always on, {when}", up=static, lost=one))
+        if is_scaled:
+            found.append(Way(name=f"ahead, {one.region} lost", about=f"autoscaled ahead, {when}", up=up, lost=one))
     return found
 
 
-def play(study: FleetStudy, day: Day, lost: list[Lost], say: Say) -> tuple[tuple[DayResult, ...], float]:
+def play(study: FleetStudy, day: Day, lost: list[Lost], draws: int, say: Say) -> tuple[tuple[DayResult, ...], float]:
     """The simulated days, and the error budget that they are judged by."""
-    slos = read_slos(as_table(day.scenario), day.scenario.name)
-    if slos is None:
-        raise InputError('has no SLO: write [slo] with a limit such as ttft = "800ms", or pass --slo ttft=800ms', source=day.scenario.name)
-    results = [
-        simulate_day(day, name, about, up, one, lambda done, planned, name=name: say(name, done, planned))  # type: ignore[misc]
-        for name, about, up, one in ways(study, lost)
-    ]
-    return tuple(results), round(1 - slos.target_of(None), 12)
+    slos = slos_of(day)
+
+    def shown(way: Way) -> Callable[[int, int], None]:
+        return lambda done, planned: say(way.name, done, planned)
+
+    results = tuple(play_day(day, way, draws, shown(way)) for way in ways(study, lost))
+    return results, round(1 - slos.target_of(None), 12)
 
 
 def notes_on(study: FleetStudy, day: Day) -> tuple[str, ...]:
@@ -252,10 +253,10 @@ def save_inputs(day: Day, study: FleetStudy, lost: list[Lost], out: Path) -> lis
         raise cannot_write(out, error) from None
     save_bytes(scenario, tomli_w.dumps({"schema": SCENARIO_SCHEMA} | as_table(day_scenario(day))).encode())
     written = []
-    for name, _, up, one in ways(study, lost):
-        cluster = out / "clusters" / f"{name.replace(', ', '-').replace(' ', '-')}.toml"
-        save_bytes(cluster, tomli_w.dumps({"schema": CLUSTER_SCHEMA} | as_table(day_cluster(day, up, one))).encode())
-        written.append((name, scenario, cluster))
+    for way in ways(study, lost):
+        cluster = out / "clusters" / f"{way.name.replace(', ', '-').replace(' ', '-')}.toml"
+        save_bytes(cluster, tomli_w.dumps({"schema": CLUSTER_SCHEMA} | as_table(day_cluster(day, way.up, way.lost))).encode())
+        written.append((way.name, scenario, cluster))
     return written
 
 

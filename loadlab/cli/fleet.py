@@ -68,9 +68,12 @@ def fleet(
     requests: Annotated[
         int,
         typer.Option(
-            min=1000, max=4_000_000, help="Requests of a simulated day: the whole day if it has no more, else minutes of each hour."
+            min=1000,
+            max=4_000_000,
+            help="Requests of a simulated day, all draws together: the whole day if it has no more.",
         ),
     ] = 200_000,
+    draws: Annotated[int, typer.Option(min=1, max=50, help="How often the day is drawn. From three on, hours that break show it.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=2**52, help="Draws the simulated day.")] = 1,
     out: Annotated[
         Path | None,
@@ -105,7 +108,7 @@ def fleet(
     from loadlab.campaign.fleet_study import lost_regions
 
     lost = lost_regions(lose_region or [], study, lose_at, lose_for)
-    study, again = _play(study, lost, requests, seed, out, screen) if simulate else (replace(study, why_not_played="as asked"), [])
+    study, again = _play(study, lost, requests, draws, seed, out, screen) if simulate else (replace(study, why_not_played="as asked"), [])
     summary = _deliver(study, capacity, hosting, seed, out, again, screen)
     if as_json:
         print_json(summary)
@@ -125,17 +128,17 @@ def _share(value: float) -> float:
 
 
 def _play(
-    study: FleetStudy, lost: list[Lost], requests: int, seed: int, out: Path | None, screen: Screen
+    study: FleetStudy, lost: list[Lost], requests: int, draws: int, seed: int, out: Path | None, screen: Screen
 ) -> tuple[FleetStudy, list[tuple[str, str]]]:
     from loadlab.campaign.fleet_study import day_of, notes_on, play, save_inputs
 
-    day = day_of(study, requests, seed)
+    day = day_of(study, requests, draws, seed)
     if isinstance(day, str):
         if lost:
             raise InputError(f"needs a simulated day, and {day}", key="--lose-region")
         return replace(study, why_not_played=day), []
     with screen.progress("simulating the day") as progress:
-        days, budget = play(study, day, lost, lambda name, done, planned: progress(f"simulating: {name}", done, planned))
+        days, budget = play(study, day, lost, draws, lambda name, done, planned: progress(f"simulating: {name}", done, planned))
     written = [] if out is None else save_inputs(day, study, lost, out)
     again = [
         (name, shlex.join(["loadlab", "run", str(scenario), "--target", f"sim:{cluster}", "--seed", str(seed)]))

@@ -17,7 +17,7 @@ from loadlab.report.text import clean_text
 
 Json = dict[str, Any]
 MARKERS = ("o", "s", "^", "D", "v", "P")
-COLOURS = (BLACK, BLUE, VERMILION, PURPLE, GREEN, ORANGE)
+COLOURS = (BLACK, BLUE, ORANGE, PURPLE, GREEN, SKY)  # vermilion says that something broke
 HOURS = 24
 
 
@@ -67,9 +67,7 @@ def draw_held(summary: Json) -> str:
         _hour_axis(grid[-1])
         first = days[0]
         played = "the whole day" if first["minutes_of_each_hour"] == 60 else f"{first['minutes_of_each_hour']} min of each hour"
-        _caption(
-            figure, f"good requests; target {100 * target:g} % (dashed); bars: 90 % interval on n / tau; {played}, seed {summary['seed']}"
-        )
+        _caption(figure, f"good requests; target {100 * target:g} % (dashed); bars: 90 % interval; {played}, seed {summary['seed']}")
         return as_svg(figure, f"SLO attainment by hour of {summary['name']}: {'; '.join(summary['sentences'][1:])}")
 
 
@@ -122,5 +120,5 @@ def _hour_axis(axes: Axes) -> None:
 
 
 def _caption(figure: Figure, text: str) -> None:
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
-    figure.text(0.02, 0.015, textwrap.fill(clean_text(text), 130), fontsize=7.5, color="#555555")
+    figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
+    figure.text(0.02, 0.08 / figure.get_figheight(), textwrap.fill(clean_text(text), 130), fontsize=7.5, color="#555555")

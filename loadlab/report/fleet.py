@@ -10,8 +10,7 @@ import numpy as np
 from loadlab.planning.curves import DAYS_PER_MONTH
 from loadlab.planning.demand import HOURS, MINUTES_PER_DAY, MINUTES_PER_HOUR
 from loadlab.planning.fleet import FleetPlan, Month, TierFleet
-from loadlab.planning.fleet_verdict import SIDE_CONFIDENCE, DayResult, Held, HourOfFleet, verdict
-from loadlab.planning.levels import Level
+from loadlab.planning.fleet_verdict import DayResult, Held, Hour, verdict
 from loadlab.units import format_duration
 
 SCHEMA = "loadlab/fleet/1"
@@ -146,10 +145,10 @@ def _day(one: DayResult, budget: float) -> Json:
     return {
         "name": one.name,
         "about": one.about,
-        "plan_digest": one.plan_digest,
+        "plan_digests": list(one.plan_digests),
         "minutes_of_each_hour": one.minutes,
-        "requests": one.whole.n,
-        "whole": _level(one.whole, budget),
+        "requests": one.whole.level.n,
+        "whole": _judged(one.whole, budget),
         "held": sum(v is Held.HELD for v in verdicts),
         "broken": [h for h, v in enumerate(verdicts) if v is Held.BROKEN],
         "open": [h for h, v in enumerate(verdicts) if v is Held.OPEN],
@@ -157,22 +156,23 @@ def _day(one: DayResult, budget: float) -> Json:
     }
 
 
-def _hour(number: int, hour: HourOfFleet | None, up: int, budget: float) -> Json:
+def _hour(number: int, hour: Hour | None, up: int, budget: float) -> Json:
     if hour is None:
         return {"hour": number, "up_least": up, "verdict": str(Held.EMPTY), "n": 0, "attainment": None, "low": None, "high": None}
-    return {"hour": number, "up_least": up} | _level(hour.level, budget) | {"by_region": dict(hour.by_region)}
+    return {"hour": number, "up_least": up} | _judged(hour, budget) | {"by_region": dict(hour.by_region)}
 
 
-def _level(level: Level, budget: float) -> Json:
-    """Attainment, its 90 % interval on n / tau, and the verdict."""
+def _judged(hour: Hour, budget: float) -> Json:
+    """Attainment, its 90 % interval, and the verdict."""
+    (low, high), level = hour.bounds, hour.level
     return {
-        "verdict": str(verdict(level, budget)),
+        "verdict": str(verdict(hour, budget)),
         "n": level.n,
         "tau": level.tau,
-        "rate_per_s": level.rate_per_s,
         "attainment": 1 - level.bad_share,
-        "low": 1 - level.upper_bound(SIDE_CONFIDENCE),
-        "high": 1 - level.lower_bound(SIDE_CONFIDENCE),
+        "low": 1 - high,
+        "high": 1 - low,
+        "interval": f"Student's over {len(hour.draws)} draws" if hour.is_by_draws else "n / tau of all draws",
     }
 
 

@@ -26,8 +26,8 @@ def print_fleet(summary: Json, console: Console) -> None:
     console.print(hour_table(summary))
     if summary["days"]:
         console.print(
-            "per cent: good requests of the simulated hour. !: the SLO was broken, ?: not proven (90 % interval on n / tau; fleet.json "
-            "has it). Replicas of all regions together.",
+            "per cent: good requests of the simulated hour. !: the SLO was broken, ?: not proven (90 % interval; fleet.json has "
+            "it). Replicas of all regions together.",
             markup=False,
         )
     console.print(year_table(summary))
