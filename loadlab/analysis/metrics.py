@@ -123,5 +123,7 @@ def token_rate(rows: RequestTable, name: str, over_s: float | None) -> Estimate:
     if not over_s:
         return Estimate(value=None, n=len(rows), note=_NO_TIME)
     tokens = rows.output_tokens if name == "output_tokens_per_s" else np.nan_to_num(rows.image_tokens) + rows.prompt_tokens
+    if rows.ok.any() and np.isnan(tokens[rows.ok]).all():
+        return Estimate(value=None, n=len(rows), note="tokens were not recorded")
     rate = mean_estimate(np.where(rows.ok, np.nan_to_num(tokens), 0.0)).scaled(len(rows) / over_s)
     return rate if rate.low is None else replace(rate, low=max(rate.low, 0.0))  # Student's interval does not know that tokens are no debts
