@@ -1,4 +1,4 @@
-"""`python -m tests.bench.wheel_install`: builds the wheel, installs it into an empty environment; seconds, megabytes, and how fast help comes.
+"""`python -m tests.bench.wheel_install`: builds the wheel, installs it; seconds, megabytes, and how fast help comes.
 
 Compiled bytecode is counted apart: pip writes it while it installs, uv and `pip --no-compile` leave it to the first import.
 """

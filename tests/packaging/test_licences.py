@@ -12,7 +12,7 @@ LOCK = Path(__file__).parents[2] / "requirements.lock"
 NAMES = sorted(set(re.findall(r"^([a-z0-9-]+)==", LOCK.read_text(), re.MULTILINE)))
 # Permissive ones, and MPL-2.0, whose copyleft is per file: we change none of those files.
 ALLOWED = re.compile(
-    r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Zlib|CC0|MPL|Mozilla Public|ZPL|HPND)\b|Matplotlib|License agreement for matplotlib",
+    r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Zlib|CC0|MPL|Mozilla Public|ZPL|HPND)\b|License agreement for matplotlib",
     re.IGNORECASE,
 )
 REFUSED = re.compile(r"\b(A?GPL|LGPL|SSPL|BUSL|Commons Clause|Proprietary)\b|(?<!Lesser )General Public License", re.IGNORECASE)
