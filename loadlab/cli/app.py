@@ -17,6 +17,7 @@ from loadlab.cli import (
     compare,
     decide,
     doctor,
+    fleet,
     gate,
     import_results,
     new,
@@ -50,6 +51,7 @@ app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
 app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
 app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
+app.command("fleet", epilog=fleet.EPILOG)(fleet.fleet)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("import", epilog=import_results.EPILOG)(import_results.import_results)
