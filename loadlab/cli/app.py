@@ -12,6 +12,7 @@ from loadlab import __version__
 from loadlab.cli import (
     baseline,
     break_even,
+    calibrate,
     capacity,
     catalog,
     compare,
@@ -50,6 +51,7 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
 app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
+app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
 app.command("fleet", epilog=fleet.EPILOG)(fleet.fleet)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
