@@ -38,6 +38,19 @@ reports: $(VENV)/.installed  ## Make the published studies under reports/ again.
 	$(BIN)/loadlab capacity scenarios/t4-chat-capacity.toml --target sim:scenarios/clusters/t4-14b.toml \
 		--rates 0.4,0.6,0.8,0.9,1,1.1,1.2,1.4/s --requests 10000 --out reports/t4-study/capacity --quiet
 
+	$(BIN)/loadlab fleet --capacity reports/t4-study/capacity --demand scenarios/demand/support-desk.toml \
+		--price-usd-per-gpu-hour 0.35 --requests 400000 --out reports/t4-study/fleet --quiet
+	@rm -rf reports/slow-shard/healthy reports/slow-shard/slow
+	$(BIN)/loadlab capacity scenarios/hardware/70b-on-h100.toml --target sim:scenarios/clusters/h100-70b.toml \
+		--rates 11,13,14,15,16,18/s --requests 10000 --out reports/slow-shard/healthy --quiet
+	$(BIN)/loadlab capacity scenarios/hardware/70b-on-h100.toml --target sim:scenarios/clusters/h100-70b-slow-gpu.toml \
+		--rates 7,8,9,10,11,12,14/s --requests 10000 --out reports/slow-shard/slow --quiet
+	$(BIN)/loadlab fleet --capacity reports/slow-shard/healthy --demand scenarios/demand/assistant-peak.toml \
+		--cluster scenarios/clusters/h100-70b-slow-gpu.toml --hosting scenarios/hosting/h100-70b.toml --requests 400000 \
+		--out reports/slow-shard/fleet-with-a-slow-one --quiet
+	$(BIN)/loadlab fleet --capacity reports/slow-shard/slow --demand scenarios/demand/assistant-peak.toml \
+		--hosting scenarios/hosting/h100-70b.toml --no-simulate --out reports/slow-shard/fleet-of-slow-ones --quiet
+
 demo-http: $(VENV)/.installed  ## Serve two simulated T4 over HTTP, load them for 30 s, show the report in reports/runs/demo-http.
 	@rm -rf $(DEMO_HTTP)
 	@$(BIN)/loadlab serve scenarios/clusters/t4-14b.toml --port $(PORT) --log $(DEMO_HTTP)/server & server=$$!; \
