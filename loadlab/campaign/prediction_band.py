@@ -72,7 +72,7 @@ def write_band(trial: Trial, run: RunDir, progress: Progress) -> None:
     if not isinstance(trial.target, Path):
         return
     spec = load_cluster(trial.target)
-    found = {name: _bands_of(pool.hardware) for name, pool in spec.pools.items() if isinstance(pool.hardware, ShardedModel)}
+    found = {name: bands_of(pool.hardware) for name, pool in spec.pools.items() if isinstance(pool.hardware, ShardedModel)}
     if not found:
         return
     ends = []
@@ -104,7 +104,8 @@ def write_band(trial: Trial, run: RunDir, progress: Progress) -> None:
     )
 
 
-def _bands_of(hardware: ShardedModel) -> tuple[Band, Band, str]:
+def bands_of(hardware: ShardedModel) -> tuple[Band, Band, str]:
+    """The bands of steps and of TTFT under load, and whether they are calibrated, in a word."""
     gpu, model = find(gpus(), hardware.gpu, what="gpu"), find(models(), hardware.model, what="model")
     kind = "dense" if model.experts is None else "moe"
     words = "calibrated" if gpu.calibration is Calibration.FITTED else "uncalibrated"

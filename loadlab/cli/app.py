@@ -20,6 +20,7 @@ from loadlab.cli import (
     gate,
     import_results,
     new,
+    plan,
     report,
     run,
     scenario,
@@ -48,6 +49,7 @@ app.command("new", epilog=new.EPILOG)(new.new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
+app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
 app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
