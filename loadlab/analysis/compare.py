@@ -114,6 +114,14 @@ class Comparison:
         return len(self.base) if self.design in (Design.PAIRS, Design.ONE_PAIR) else 0
 
 
+def unrecorded(comparison: Comparison) -> list[Metric]:
+    """Metrics that no run of either side recorded, though each had OK requests: a tool without tokens, an endpoint without a stream."""
+    runs = (*comparison.base, *comparison.candidate)
+    if not all(run.ok for run in runs):
+        return []
+    return [d.metric for d in comparison.differences if all(run.readings[str(d.metric)].value is None for run in runs)]
+
+
 def pair_up(base: Sequence[RunNumbers], candidate: Sequence[RunNumbers]) -> list[tuple[int, int]] | None:
     """Positions (base, candidate) of runs of equal plans, each used once, in the order of base; None unless every run has its partner."""
     if len(base) != len(candidate):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from loadlab.analysis.compare import Comparison, Design, Difference
+from loadlab.analysis.compare import ENOUGH_PAIRS, Comparison, Design, Difference
 from loadlab.analysis.evidence import ALPHA, Evidence, holm, p_above, p_below, pairs_needed
 from loadlab.analysis.readings import is_relative, is_worse_when_higher
 from loadlab.slo import Metric, Slos, Unit, parse_metric
@@ -178,6 +178,8 @@ def _open_note(check: Check) -> str:
 
 
 def _too_few(check: Check, runs: int, fewest: int) -> Check:
-    more = max(fewest - runs, 1)
+    if check.difference.effect is None:
+        return check  # nothing was measured, and more runs would not change that
+    more = max(fewest, ENOUGH_PAIRS) - runs if runs < FEWEST_PAIRS else max(fewest - runs, 1)
     said = f"{runs} run{'s' * (runs != 1)} a side: too few to say how runs vary, {fewest} are asked for"
     return replace(check, verdict=GateVerdict.INCONCLUSIVE, more_pairs=more, note=said)

@@ -26,6 +26,8 @@ def value_of(metric: Metric, table: RequestTable, slos: Slos | None = None, *, w
     Latencies leave out what was due before `warm_up_s`; counts, shares and rates never do. A rate is over the whole run's duration, also
     where labels narrow the rows. ValueError if the metric needs an SLO and there is none.
     """
+    if metric.is_of_server:
+        raise ValueError(f"{metric} is of the server: it can be a threshold of a run, and is not compared between runs")
     if metric.needs_slo and slos is None:
         raise ValueError(f"{metric} needs an SLO: write [slo] in the scenario, or pass --slo")
     table = table.in_due_order()
@@ -123,5 +125,7 @@ def token_rate(rows: RequestTable, name: str, over_s: float | None) -> Estimate:
     if not over_s:
         return Estimate(value=None, n=len(rows), note=_NO_TIME)
     tokens = rows.output_tokens if name == "output_tokens_per_s" else np.nan_to_num(rows.image_tokens) + rows.prompt_tokens
+    if rows.ok.any() and np.isnan(tokens[rows.ok]).all():
+        return Estimate(value=None, n=len(rows), note="tokens were not recorded")
     rate = mean_estimate(np.where(rows.ok, np.nan_to_num(tokens), 0.0)).scaled(len(rows) / over_s)
     return rate if rate.low is None else replace(rate, low=max(rate.low, 0.0))  # Student's interval does not know that tokens are no debts

@@ -6,8 +6,8 @@ Each run keeps the digest of its plan, so that a candidate with the same seeds i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from loadlab.slo import Metric, read_slos
 BASELINE_SCHEMA = "loadlab/baseline/1"
 Json = dict[str, Any]
 _RUN_TYPES: Mapping[str, type] = {"plan_digest": str, "seed": int, "planned": int, "ok": int, "metrics": dict}
+MAX_KEYS_SAID = 4  # in an error about a changed scenario
 _TEXTS = ("name", "scenario_digest", "target", "saved_from", "loadlab")
 
 
@@ -36,6 +37,7 @@ class Baseline:
     target: str
     saved_from: str  # wall time at which its first run began
     loadlab: str  # version that measured it
+    scenario: Mapping[str, Any] = field(default_factory=dict)  # as resolved, without SLO and thresholds; empty in files without it
     runs: tuple[RunNumbers, ...]
 
     @property
@@ -63,6 +65,7 @@ def build_baseline(path: Path, more: Sequence[Metric] = ()) -> Baseline:
         target=first.target,
         saved_from=first.host.t0,
         loadlab=first.versions.get("loadlab", "?"),
+        scenario=_key_of(first.scenario),
         runs=tuple(measure(run, metrics, slos)[0] for run in runs),
     )
 
@@ -72,6 +75,7 @@ def save_baseline(path: Path, baseline: Baseline) -> None:
     table = (
         {"schema": BASELINE_SCHEMA}
         | {name: getattr(baseline, name) for name in _TEXTS}
+        | {"scenario": baseline.scenario}
         | {"runs": [_as_table(run) for run in baseline.runs]}
     )
     save_bytes(path, orjson.dumps(table, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -111,7 +115,8 @@ def load_baseline(path: Path) -> Baseline:
     found_runs = tuple(_run(run, f"runs[{i}]", texts["scenario_digest"], path) for i, run in enumerate(runs))
     if len({tuple(sorted(run.readings)) for run in found_runs}) > 1:
         raise InputError("do not all have the same metrics; save the baseline again", source=str(path), key="runs")
-    return Baseline(**texts, runs=found_runs)
+    scenario = _checked(table, "scenario", dict, "", path) if "scenario" in table else {}
+    return Baseline(**texts, scenario=scenario, runs=found_runs)
 
 
 def _run(table: Any, key: str, scenario_digest: str, path: Path) -> RunNumbers:
@@ -138,21 +143,57 @@ def _checked(table: Mapping[str, Any], name: str, kind: type, prefix: str, path:
     return value
 
 
-def check_same_scenario(baseline: Baseline, scenario_digest: str | None, what: str, source: str) -> None:
-    """Raises InputError where `what` ran, or would run, other traffic than the baseline."""
-    if scenario_digest != baseline.scenario_digest:
+def _key_of(scenario: Mapping[str, Any]) -> Json:
+    """What of a scenario its digest is of: traffic, not what it is held to."""
+    return {key: value for key, value in scenario.items() if key not in ("slo", "thresholds")}
+
+
+def check_same_scenario(baseline: Baseline, digest: str | None, scenario: Mapping[str, Any], what: str, source: str) -> None:
+    """Raises InputError, naming the keys, where `what` ran, or would run, other traffic than the baseline; `scenario` is that traffic."""
+    if digest != baseline.scenario_digest:
         raise InputError(
-            f"was saved for another scenario than {what}: {baseline.scenario_digest[:19]} is not {str(scenario_digest)[:19]}. Under other "
-            "traffic its numbers mean something else. Undo the change, or measure anew and `loadlab baseline update --new-scenario`",
+            f"was saved for another scenario than {what}: {_changes_text(baseline, scenario, str(digest))}. Under other traffic its "
+            "numbers mean something else. Undo the change, or measure anew and `loadlab baseline update RUNS FILE --new-scenario`",
             source=source,
         )
+
+
+def _changes_text(baseline: Baseline, scenario: Mapping[str, Any], digest: str) -> str:
+    was, now = dict(_leaves(baseline.scenario)), dict(_leaves(_key_of(scenario)))
+    keys = [key for key in dict.fromkeys((*was, *now)) if was.get(key) != now.get(key)]
+    if not was or not keys:
+        return f"{baseline.scenario_digest[:19]} is not {digest[:19]} (which keys differ is not known)"
+    said = [f"{key} {_was_and_is(was.get(key), now.get(key))}" for key in keys[:MAX_KEYS_SAID]]
+    return ", ".join(said) + (f", and {len(keys) - MAX_KEYS_SAID} more keys" if len(keys) > MAX_KEYS_SAID else "")
+
+
+def _was_and_is(was: str | None, now: str | None) -> str:
+    if was is None:
+        return f"is new ({now})"
+    return f"is gone (it was {was})" if now is None else f"was {was} and is {now}"
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, value as written) of every plain value in tables and lists; what is null counts as not there."""
+    match value:
+        case Mapping():
+            for name, item in value.items():
+                yield from _leaves(item, f"{key}.{name}" if key else str(name))
+        case list() | tuple():
+            for i, item in enumerate(value):
+                yield from _leaves(item, f"{key}[{i}]")
+        case None:
+            return
+        case _:
+            yield key, orjson.dumps(value).decode()
 
 
 def check_baseline_plans(baseline: Baseline, trials: Sequence[Trial], host: HostFacts, source: str) -> None:
     """Raises InputError, before anything runs, unless the trials are of the baseline's scenario and plans."""
     saved = {run.plan_digest for run in baseline.runs}
     for trial in trials:
-        check_same_scenario(baseline, trial.manifest(host).scenario_digest, f"{trial.scenario.name} is now", source)
+        manifest = trial.manifest(host)
+        check_same_scenario(baseline, manifest.scenario_digest, manifest.scenario, f"{trial.scenario.name} is now", source)
         if trial.plan.digest not in saved:
             raise InputError(
                 f"has no run of the plan that seed {trial.seed} draws here (it was saved by loadlab {baseline.loadlab}); save it again",

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadlab.analysis.compare import Comparison, Design, compare_runs
+from loadlab.analysis.compare import Comparison, Design, compare_runs, unrecorded
 from loadlab.analysis.gating import GateResult, GateVerdict, Margin, complete_margins, judge
 from loadlab.analysis.latency import duration_s
 from loadlab.analysis.readings import default_metrics
 from loadlab.analysis.table import RequestTable
 from loadlab.campaign.baselines import Baseline, check_same_scenario, load_baseline
-from loadlab.campaign.sides import compare_run_dirs, measure
+from loadlab.campaign.sides import compare_run_dirs, measure, unrecorded_notes
 from loadlab.errors import InputError
 from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status
 from loadlab.record.run_dir import RunDir
 from loadlab.report.gate import GateReport, threshold_line
+from loadlab.report.imported import IMPORTED
 from loadlab.report.numbers import gather, judgements, thresholds_block
 from loadlab.report.summary import load_table
 from loadlab.report.validity import validity_block
@@ -56,16 +57,18 @@ def gate_against_runs(base: Sequence[RunDir], candidate: Sequence[RunDir], rules
     slos = _slos(base[0])
     margins = complete_margins(rules.margins, slos)
     compared = compare_run_dirs(name, base, candidate, _metrics(margins, slos))
-    result = judge(compared.comparison, margins, rules.fewest_pairs)
-    warnings = (*compared.warnings, *compared.notes, *_said(compared.comparison))
-    return _report(name, [*base, *candidate], candidate, compared.comparison, result, rules, host, warnings)
+    absent = [] if rules.margins else unrecorded(compared.comparison)
+    comparison = replace(compared.comparison, differences=tuple(d for d in compared.comparison.differences if d.metric not in absent))
+    result = judge(comparison, [margin for margin in margins if margin.metric not in absent], rules.fewest_pairs)
+    warnings = (*compared.warnings, *compared.notes, *unrecorded_notes(absent), *_said(comparison, base))
+    return _report(name, [*base, *candidate], candidate, comparison, result, rules, host, warnings)
 
 
 def gate_against_baseline(file: Path, candidate: Sequence[RunDir], rules: GateRules, host: HostFacts) -> GateReport:
     """The report on a candidate against a saved baseline: pairs where seeds are equal. Raises InputError as `gate_against_runs` does."""
     baseline = load_baseline(file)
     for run in candidate:
-        check_same_scenario(baseline, run.manifest.scenario_digest, str(run.path), str(file))
+        check_same_scenario(baseline, run.manifest.scenario_digest, run.manifest.scenario, str(run.path), str(file))
     slos = _slos(candidate[0])
     margins = complete_margins(rules.margins, slos)
     _check_saved(baseline, margins, file)
@@ -76,7 +79,7 @@ def gate_against_baseline(file: Path, candidate: Sequence[RunDir], rules: GateRu
     warnings = [
         f"the baseline is of {baseline.saved_from[:10]}, loadlab {baseline.loadlab}, target {baseline.target}: "
         "what else changed since then counts as a difference",
-        *_said(comparison),
+        *_said(comparison, candidate),
     ]
     result = judge(comparison, margins, rules.fewest_pairs)
     return _report(baseline.name, candidate, candidate, comparison, result, rules, host, warnings)
@@ -112,7 +115,9 @@ def _check_saved(baseline: Baseline, margins: Sequence[Margin], file: Path) -> N
             )
 
 
-def _said(comparison: Comparison) -> list[str]:
+def _said(comparison: Comparison, runs: Sequence[RunDir]) -> list[str]:
+    if runs[0].manifest.engine == IMPORTED:  # they have no plan that could be given twice
+        return []
     if comparison.design in (Design.STRANGERS, Design.TWO_STRANGERS):
         return ["the plans differ, so that runs are not paired: give both sides the same seeds, and 5 % is seen where 30 % is now"]
     return []

@@ -13,7 +13,6 @@ import tomli_w
 
 from loadlab.campaign.plan import Question
 from loadlab.campaign.plan_trials import Base, traffic_of
-from loadlab.campaign.prediction_band import bands_of
 from loadlab.catalog.names import gpu_name, model_name
 from loadlab.catalog.specs import find, gpus, models
 from loadlab.errors import InputError
@@ -115,7 +114,12 @@ def _base(asked: Asked) -> Base:
     pool = serving[0]
     assert isinstance(pool.hardware, ShardedModel)
     model = pool.hardware.model if asked.model is None else _model(asked.model)
-    return Base(model=model, pool=replace(pool, serves=tuple(wanted), tier=None, region=None, autoscale=None), hardware=pool.hardware)
+    return Base(
+        model=model,
+        pool=replace(pool, serves=tuple(wanted), tier=None, region=None, autoscale=None),
+        hardware=pool.hardware,
+        calibration=spec.calibration,
+    )
 
 
 def _model(name: str) -> str:
@@ -141,17 +145,15 @@ def gpu_facts(question: Question) -> dict[str, dict[str, Any]]:
     """Where the prediction of each GPU comes from, and how far measured values lay from it."""
     found = {}
     for gpu in question.lattice.gpus:
-        base = question.base
-        hardware = base.hardware if base.hardware is not None and base.hardware.gpu == gpu else None
-        probe = hardware or ShardedModel(model=base.model, quantisation=gpus()[gpu].formats[0], gpu=gpu)
-        serving, ttft, calibration = bands_of(replace(probe, model=base.model))
+        band = question.base.band_of(gpu)
+        words = "calibrated" if band.is_calibrated else "uncalibrated, of the data sheet's class"
         found[gpu] = {
-            "calibration": calibration if hardware is None else f"{calibration}, constants of the cluster file",
-            "is_calibrated": calibration == "calibrated",
-            "step_scale": [serving.low, serving.high],
-            "ttft_scale": [ttft.low, ttft.high],
-            "rows": serving.rows,
-            "source": serving.source,
+            "calibration": f"{words}, constants of the cluster file" if question.base.is_calibrated_for(gpu) else words,
+            "is_calibrated": band.is_calibrated,
+            "step_scale": [band.low, band.high],
+            "ttft_scale": [band.ttft_low, band.ttft_high],
+            "rows": band.rows,
+            "source": band.source,
         }
     return found
 

@@ -25,6 +25,7 @@ from loadlab.scenario.plan import RequestPlan
 from loadlab.scenario.rates import with_rate
 from loadlab.schema import as_table, read_table
 from loadlab.simulator import sequence as simulated
+from loadlab.simulator.calibrated import Calibration
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.sharding import kv_capacity, missing_bytes, shard
 from loadlab.simulator.spec import ClusterSpec, PoolSpec, ShardedModel
@@ -39,37 +40,82 @@ _ABSENT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanBand:
+    """Factors on steps, and on TTFT under load, between which eight in ten measured values lay; where they come from."""
+
+    low: float
+    high: float
+    ttft_low: float
+    ttft_high: float
+    rows: int
+    source: str
+    is_calibrated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
     """What every candidate shares. `hardware`: a pool whose constants candidates on its GPU keep, as a calibrated cluster file has them."""
 
     model: str
     pool: PoolSpec  # of its keys those that no candidate changes: what it serves, its router, limits and engine
     hardware: ShardedModel | None = None
+    calibration: Calibration | None = None  # of `hardware`
 
     def pool_of(self, one: Configuration, replicas: int) -> PoolSpec:
         """The pool of a candidate."""
-        row = find(gpus(), one.gpu, what="gpu")
-        keeps = self.hardware is not None and self.hardware.gpu == one.gpu
-        constants = self.hardware if keeps and self.hardware is not None else None
-        known = ShardedModel(
-            model=self.model, quantisation=one.quantisation, gpu=one.gpu, link=row.link, gpus_per_node=row.gpus_per_node,
-            node_link=row.node_link,
-        ) if constants is None else constants  # fmt: skip
+        row, constants = find(gpus(), one.gpu, what="gpu"), self.hardware_on(one.gpu)
         hardware = replace(
-            known, model=self.model, quantisation=one.quantisation, kv_format=one.kv_format, tensor_parallel=one.tensor_parallel,
+            constants, model=self.model, quantisation=one.quantisation, kv_format=one.kv_format, tensor_parallel=one.tensor_parallel,
             pipeline_parallel=one.pipeline_parallel, data_parallel=one.data_parallel, expert_parallel=one.expert_parallel,
-            link=known.link or row.link, node_link=known.node_link or row.node_link, sequence_parallel=False,
+            link=constants.link or row.link, node_link=constants.node_link or row.node_link, sequence_parallel=False,
         )  # fmt: skip
         engine = replace(self.pool.engine, max_running=one.max_running, max_batched_tokens=one.max_batched_tokens)
+        if not self.is_calibrated_for(one.gpu) or _bytes_of(constants) != _bytes_of(hardware):
+            engine = replace(engine, kv_blocks=None)  # they were counted on another split
         return replace(self.pool, replicas=replicas, hardware=hardware, engine=engine)
 
     def cluster_of(self, one: Configuration, replicas: int, name: str = "plan", description: str = "") -> ClusterSpec:
         """The candidate as a cluster."""
-        return ClusterSpec(name=name, description=description, pools={"llm": self.pool_of(one, replicas)})
+        calibration = self.calibration if self.is_calibrated_for(one.gpu) else None
+        return ClusterSpec(name=name, description=description, pools={"llm": self.pool_of(one, replicas)}, calibration=calibration)
+
+    def is_calibrated_for(self, gpu: str) -> bool:
+        """Whether measured runs corrected the constants that candidates on this GPU have."""
+        return self.calibration is not None and self.hardware is not None and self.hardware.gpu == gpu
+
+    def band_of(self, gpu: str) -> PlanBand:
+        """The band of predictions for this GPU: that of the cluster file's calibration, else of the measured rows behind the catalogue."""
+        if self.calibration is not None and self.is_calibrated_for(gpu):
+            found = self.calibration
+            return PlanBand(
+                low=found.low_ratio, high=found.high_ratio, ttft_low=found.ttft_low_ratio, ttft_high=found.ttft_high_ratio,
+                rows=found.requests, source=found.words()["label"], is_calibrated=True,
+            )  # fmt: skip
+        serving, ttft, words = bands_of(replace(self.hardware_on(gpu), model=self.model))
+        return PlanBand(
+            low=serving.low, high=serving.high, ttft_low=ttft.low, ttft_high=ttft.high, rows=serving.rows, source=serving.source,
+            is_calibrated=words == "calibrated",
+        )  # fmt: skip
+
+    def hardware_on(self, gpu: str) -> ShardedModel:
+        """The hardware whose constants candidates on this GPU have."""
+        if self.hardware is not None and self.hardware.gpu == gpu:
+            return self.hardware
+        row = find(gpus(), gpu, what="gpu")
+        return ShardedModel(
+            model=self.model, quantisation=row.formats[0], gpu=gpu, link=row.link, gpus_per_node=row.gpus_per_node, node_link=row.node_link
+        )  # fmt: skip
 
     def conditions(self) -> dict[str, Any]:
         """The same as tables."""
-        return {"model": self.model, "pool": as_table(self.pool), "hardware": None if self.hardware is None else as_table(self.hardware)}
+        own = {"hardware": self.hardware, "calibration": self.calibration}
+        return {"model": self.model, "pool": as_table(self.pool)} | {k: None if v is None else as_table(v) for k, v in own.items()}
+
+
+def _bytes_of(hardware: ShardedModel) -> tuple[object, ...]:
+    """What decides how many KV blocks there are."""
+    degrees = (hardware.tensor_parallel, hardware.pipeline_parallel, hardware.data_parallel, hardware.expert_parallel)
+    return (hardware.model, hardware.quantisation, hardware.kv_format, *degrees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,25 +183,21 @@ def look(one: Configuration, replicas: int, requests: int, base: Base, traffic: 
     share, running = (1.0, replicas) if is_fleet else (1 / replicas, 1)
     plan = traffic.plan(share, requests)
     spec = base.cluster_of(one, running)
-    hardware = spec.pools["llm"].hardware
-    assert isinstance(hardware, ShardedModel)
-    serving, ttft, _ = bands_of(hardware)
+    band = base.band_of(one.gpu)
     median = _replayed(spec, plan, traffic.seed)
-    slow = _replayed(_slower(spec, serving.high), plan, traffic.seed)
+    slow = _replayed(_slower(spec, band.high), plan, traffic.seed)
     rate_per_s = traffic.rate_per_s * share
     return Seen(
         replicas=replicas,
         median=edge_of(median, traffic.slos, rate_per_s, plan.digest),
-        edge=edge_of(later(slow, median, ttft.high), traffic.slos, rate_per_s, plan.digest),
+        edge=edge_of(later(slow, median, band.ttft_high), traffic.slos, rate_per_s, plan.digest),
     )
 
 
 def quickest(one: Configuration, replicas: int, requests: int, base: Base, traffic: Traffic) -> Edge:
     """What the whole fleet shows at the favourable edge of the band."""
     spec, plan = base.cluster_of(one, replicas), traffic.plan(1.0, requests)
-    hardware = spec.pools["llm"].hardware
-    assert isinstance(hardware, ShardedModel)
-    table = _replayed(_slower(spec, bands_of(hardware)[0].low), plan, traffic.seed)
+    table = _replayed(_slower(spec, base.band_of(one.gpu).low), plan, traffic.seed)
     return edge_of(table, traffic.slos, traffic.rate_per_s, plan.digest)
 
 

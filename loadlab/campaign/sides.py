@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from loadlab.analysis.compare import Comparison, Design, compare_runs, design_of, pair_up
+from loadlab.analysis.compare import Comparison, Design, compare_runs, design_of, pair_up, unrecorded
 from loadlab.analysis.one_pair import compare_one_pair
 from loadlab.analysis.readings import (
     SHIFTED,
@@ -78,11 +79,13 @@ def compare_run_dirs(name: str, base: Sequence[RunDir], candidate: Sequence[RunD
         case _:
             sides = [[measure(run, asked, slos)[0] for run in side] for side in (base, candidate)]
             comparison = compare_runs(sides[0], sides[1], asked)
+    absent = [] if metrics is not None else unrecorded(comparison)
+    shown = replace(comparison, differences=tuple(d for d in comparison.differences if d.metric not in absent))
     return ComparedPage(
         name=name,
-        comparison=comparison,
+        comparison=shown,
         warnings=(*_compared_with_themselves(base, candidate), *_warnings([*base, *candidate])),
-        notes=tuple(_notes(base, candidate, comparison)),
+        notes=(*_notes(base, candidate, comparison), *unrecorded_notes(absent)),
     )
 
 
@@ -143,6 +146,13 @@ def _warnings(runs: Sequence[RunDir]) -> Iterator[str]:
         imported = imported_warning(str(run.path), run.manifest.engine, list(run.manifest.conditions))
         if imported is not None:
             yield imported
+
+
+def unrecorded_notes(metrics: Sequence[Metric]) -> Iterator[str]:
+    """One sentence about latencies that neither side recorded."""
+    names = list(dict.fromkeys(metric.name for metric in metrics))
+    if names:
+        yield f"Neither side recorded {', '.join(names)}: left out."
 
 
 def _notes(base: Sequence[RunDir], candidate: Sequence[RunDir], comparison: Comparison) -> Iterator[str]:

@@ -16,7 +16,7 @@ EPILOG = """Examples:
 
   loadlab baseline save runs/gate/base baselines/smoke.json
 
-  loadlab baseline show baselines/smoke.json
+  loadlab baseline update runs/nightly/candidate baselines/smoke.json
 """
 app = typer.Typer(no_args_is_help=True, help="Keep the numbers of some runs as a small file, to compare with later.", epilog=EPILOG)
 Runs = Annotated[
@@ -58,8 +58,8 @@ def show(file: File) -> None:
 
 @app.command("update")
 def update(
-    file: File,
     runs: Runs,
+    file: File,
     metric: Metrics = None,
     new_scenario: Annotated[bool, typer.Option("--new-scenario", help="The scenario was changed on purpose: take the new one.")] = False,
 ) -> None:
@@ -72,9 +72,11 @@ def update(
     from loadlab.report.comparison import ComparedPage
     from loadlab.slo import parse_metric
 
+    if runs.is_file():
+        raise InputError("is a file: runs come first, `loadlab baseline update RUNS FILE`", source=str(runs))
     old, new = load_baseline(file), build_baseline(runs, read_metrics(metric) or ())
     if not new_scenario:
-        check_same_scenario(old, new.scenario_digest, str(runs), str(file))
+        check_same_scenario(old, new.scenario_digest, new.scenario, str(runs), str(file))
     save_baseline(file, new)
     shared = [parse_metric(name) for name in new.metrics if name in old.metrics]
     page = ComparedPage(name=f"{file}, {new.name}", comparison=compare_runs(old.runs, new.runs, shared))

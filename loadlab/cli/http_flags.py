@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loadlab.cli.spread_flags import SpreadFlags, spread_of
 from loadlab.errors import InputError
 
 if TYPE_CHECKING:
     from loadlab.cli.screen import Screen
     from loadlab.engines.endpoint import Endpoint
+    from loadlab.engines.page_fetch import PageAddress
     from loadlab.scenario.plan import RequestPlan
 
 DEFAULT_MAX_IN_FLIGHT = 4096
@@ -62,6 +64,14 @@ Tokenizer = Annotated[
         show_default=False,
     ),
 ]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="HTTP: a server's Prometheus page, such as http://HOST:8000/metrics, looked at once a second; may be repeated.",
+        metavar="URL",
+        show_default=False,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="HTTP: load a target that is not on this machine without asking.")]
 
 
@@ -79,7 +89,9 @@ class HttpFlags:
     insecure: bool
     preflight: bool
     tokenizer: Path | None = None
+    metrics: Sequence[str] | None = None
     yes: bool
+    spread: SpreadFlags | None = None
 
     def refuse(self, why: str) -> None:
         """Raises InputError if one of them was given; for targets that are not HTTP."""
@@ -91,10 +103,13 @@ class HttpFlags:
             "--abort-on": self.abort_on,
             "--insecure": self.insecure or None,
             "--tokenizer": self.tokenizer,
+            "--metrics": self.metrics or None,
         }
         for flag, value in given.items():
             if value is not None:
                 raise InputError(why, key=flag)
+        if self.spread is not None and self.spread.given is not None:
+            raise InputError(why, key=self.spread.given)
 
 
 def is_http(target: str | None) -> bool:
@@ -106,6 +121,7 @@ def build_endpoint(target: str, flags: HttpFlags, screen: Screen) -> Endpoint:
     """The endpoint that target and flags describe. Raises InputError naming the flag. Says what a person must know of it."""
     from loadlab.engines.abort import parse_abort_rule
     from loadlab.engines.endpoint import Endpoint, load_api_key, parse_url
+    from loadlab.engines.spread import Spread
 
     scheme, host, port, base_path = parse_url(target)
     every, models = _models(flags.model)
@@ -126,10 +142,18 @@ def build_endpoint(target: str, flags: HttpFlags, screen: Screen) -> Endpoint:
         abort_on=tuple(map(parse_abort_rule, flags.abort_on or ())),
         preflight=flags.preflight,
         tokenizer=flags.tokenizer,
+        metrics=_pages(flags.metrics),
+        spread=Spread() if flags.spread is None else spread_of(flags.spread),
     )
     if flags.insecure:
         screen.say("WARNING: --insecure: the TLS certificate is NOT verified; whoever is between may read the API key and forge answers")
     return endpoint
+
+
+def _pages(given: Sequence[str] | None) -> tuple[PageAddress, ...]:
+    from loadlab.engines.page_fetch import parse_page_url
+
+    return tuple(parse_page_url(text) for text in dict.fromkeys(given or ()))
 
 
 def _models(given: Sequence[str] | None) -> tuple[str | None, dict[str, str]]:

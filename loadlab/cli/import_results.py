@@ -48,13 +48,10 @@ def import_results(
     from loadlab.campaign.imports.recording import Tool, import_file
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
-    from loadlab.report.imported import loop_sentence
     from loadlab.report.summary import summarise_run
 
     screen = Screen(is_quiet=quiet)
     where = out or default_out(f"{tool.value}")
-    for run, directory in import_file(Tool(tool.value), file, where, host_facts(sys.argv)):
+    for _, directory in import_file(Tool(tool.value), file, where, host_facts(sys.argv)):
         screen.show(summarise_run(directory))
-        for note in (loop_sentence(run.loop.value), *run.notes):
-            screen.say(f"note: {note}")
         screen.say(f"rows and summary: {directory.path}")

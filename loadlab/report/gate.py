@@ -112,7 +112,7 @@ def _details(check: Check) -> Iterator[str]:
         yield (
             "more pairs than anybody runs would be needed"
             if check.more_pairs is None
-            else f"about {check.more_pairs:,} more pairs would settle it"
+            else f"about {_pairs(check.more_pairs)} would settle it"
         )
     if d.detectable is not None and check.verdict is not GateVerdict.REGRESSED:
         yield f"detectable: {change_text(d.metric, d.detectable).lstrip('+')}"
@@ -147,7 +147,11 @@ def headline(report: GateReport) -> str:
 
 def _more(report: GateReport) -> str:
     more = None if report.result is None else report.result.more_pairs
-    return "" if more is None else f"; about {more:,} more pairs would settle it"
+    return "" if more is None else f"; about {_pairs(more)} would settle it"
+
+
+def _pairs(more: int) -> str:
+    return f"{more:,} more pair{'s' * (more != 1)}"
 
 
 def gate_document(report: GateReport) -> Json:

@@ -14,7 +14,9 @@ from loadlab.report.findings import (
     too_short_sentence,
     verdict_lines,
 )
+from loadlab.report.imported import imported_sentences
 from loadlab.report.over_time import is_worth_a_table, over_time_columns, over_time_note
+from loadlab.report.server import server_sentences
 from loadlab.report.text import success_text
 from loadlab.units import format_duration
 
@@ -25,11 +27,12 @@ _OF_GROUPS = (("ttft_s", ("p50", "p95", "p99")), ("tpot_s", ("p50", "p95")), ("e
 
 def numbers_of(summary: Json) -> dict[str, Any]:
     """What the template shows of a run's numbers; every text in `summary` is clean already."""
+    sentences = [*imported_sentences(summary), *steadiness_sentences(summary), *server_sentences(summary)]
     return {
         "verdicts": verdict_lines(summary),
-        "alarms": [said for said, is_alarm in steadiness_sentences(summary) if is_alarm],
+        "alarms": [said for said, is_alarm in sentences if is_alarm],
         "findings": [
-            *(said for said, is_alarm in steadiness_sentences(summary) if not is_alarm),
+            *(said for said, is_alarm in sentences if not is_alarm),
             *slo_sentences(summary),
             *(said for said in (tau_sentence(summary), too_short_sentence(summary)) if said is not None),
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 IMPORTED = "imported"  # `engine` of their manifests
@@ -16,6 +16,17 @@ _LOOPS = {
 def loop_sentence(loop: str) -> str:
     """What kind of load it was."""
     return _LOOPS.get(loop, _LOOPS["unknown"])
+
+
+def imported_sentences(summary: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """(sentence, is it an alarm) about the summary of an imported run: its loop, then what its tool does not say; none of our own runs."""
+    if summary.get("engine") != IMPORTED:
+        return
+    facts: Mapping[str, Any] = next(iter(summary.get("conditions", ())), {})
+    said = loop_sentence(str(facts.get("loop")))
+    yield f"{said[0].upper()}{said[1:]}.", facts.get("loop") != "open_loop"
+    for note in facts.get("notes", ()):
+        yield f"{note}.", False
 
 
 def imported_warning(path: str, engine: str, conditions: list[Mapping[str, Any]]) -> str | None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from loadlab.report.columns import Column, build_table, fits, pack, print_first_that_fits
 from loadlab.report.columns import say as _say
 from loadlab.report.findings import campaign_overloaded, campaign_too_short
+from loadlab.report.imported import IMPORTED
 from loadlab.report.prediction import prediction_lines
 from loadlab.report.terminal_run import (
     findings,
@@ -236,6 +237,8 @@ def _use_text(summary: Json) -> str:
     """What the server did, on one line."""
     if summary.get("engine") == "locust":
         return server_words(summary["causes"])
+    if summary.get("engine") == IMPORTED:
+        return "What the server did is not known."
     observed = summary["observed"]
     said = [f"KV peak {format_share(observed['kv_peak']['value'])}", f"GPU busy {format_share(observed['gpu_busy']['value'])}"]
     events = {"preemptions": observed["preemptions"], "OOM events": observed["oom_events"]}

@@ -158,7 +158,8 @@ def heading_text(summary: Mapping[str, Any]) -> str:
     said = [clean_text(summary["name"])]
     if "experiments" in summary:
         said.append("no variant" if summary["variant"] is None else f"variant {clean_text(summary['variant'])}")
-    said.append(f"seed {summary['seed']}")
+    if summary.get("engine") != "imported":  # its plan is not ours
+        said.append(f"seed {summary['seed']}")
     engines = {experiment.get("engine") for experiment in summary.get("experiments", [summary])} - {None}
     said.extend(ENGINE_WORDS.get(engine, clean_text(engine)) for engine in sorted(engines))
     said.append(f"loadlab {clean_text(summary['versions'].get('loadlab', '?'))}")

@@ -89,14 +89,14 @@ def numbers(table: RequestTable, plan: RequestPlan, seed: int) -> RunNumbers:
     )
 
 
-def run_gate(traffic: Scenario, base: ClusterSpec, candidate: ClusterSpec, seed: int, pairs: int) -> Gate:
-    """Pairs with plans seed, seed + 1 .., each side with noise of its own, as `loadlab gate` makes them."""
+def run_gate(traffic: Scenario, base: ClusterSpec, candidate: ClusterSpec, seed: int, pairs: int, *, is_noise_common: bool) -> Gate:
+    """Pairs with plans seed, seed + 1 .., as `loadlab gate` makes them: each side with noise of its own, or both with the same."""
     sides: tuple[list[RunNumbers], list[RunNumbers]] = ([], [])
     first: list[RequestTable] = []
     for k in range(pairs):
         plan = build_plan(traffic, seed + k)
         for side, spec, found in zip(("base", "candidate"), (base, candidate), sides, strict=True):
-            table = simulate(plan, spec, target_seed(seed + k, k + 1, side))
+            table = simulate(plan, spec, target_seed(seed + k, k + 1, "base" if is_noise_common else side))
             found.append(numbers(table, plan, seed + k))
             if k == 0:
                 first.append(table)
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.12, help="step_noise_cv")
     parser.add_argument("--rate", type=float, default=0.9)
     parser.add_argument("--speeds", type=float, nargs="*", default=[1.0, 0.95], help="of the candidate's GPUs; 1 is A/A")
+    parser.add_argument("--common-noise", action="store_true", help="both sides of a pair draw the same step noise")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     found = []
@@ -186,8 +187,9 @@ def main() -> None:
             fault = "" if speed == 1 else slow_gpu(speed)
             spec = load_cluster(cluster(home, "candidate", noise_cv=asked.noise, fault=fault))
             seeds = range(asked.seed, asked.seed + asked.gates * asked.pairs, asked.pairs)
-            gates = [run_gate(traffic, base, spec, seed * 1000, asked.pairs) for seed in seeds]
-            name = f"speed {speed}, step noise {asked.noise}, {asked.pairs} pairs of {asked.requests}"
+            gates = [run_gate(traffic, base, spec, seed * 1000, asked.pairs, is_noise_common=asked.common_noise) for seed in seeds]
+            kind = "common" if asked.common_noise else "own"
+            name = f"speed {speed}, step noise {asked.noise}, {kind}, {asked.pairs} pairs of {asked.requests}"
             found.append(report(name, gates) | {"cpu_s": time.process_time() - begun})
             print(json.dumps(found[-1], indent=2, default=float))
     if asked.json is not None:

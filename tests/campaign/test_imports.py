@@ -334,3 +334,27 @@ def test_imported_runs_can_be_compared_and_are_called_what_they_are(tmp_path: Pa
     assert answer.code == 0
     for words in ("Unpaired", "CLOSED LOOP", "The scenarios differ, or are not known"):
         assert words in " ".join(answer.out.split())
+
+
+def test_what_a_tool_does_not_record_is_unknown_and_never_zero(tmp_path: Path, command: Any) -> None:
+    answer = command("import", "locust", MAKERS[Tool.LOCUST](tmp_path), "--out", tmp_path / "run")
+    said = " ".join(answer.out.split())
+    for words in ("locust, imported,", "output tokens -/s, prompt tokens -/s", "What the server did is not known", "CLOSED LOOP"):
+        assert words in said
+    assert command("report", tmp_path / "run").code == 0
+    assert "CLOSED LOOP" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_gate_leaves_out_what_neither_tool_recorded_and_holds_to_what_is_asked(tmp_path: Path, command: Any) -> None:
+    sides = [tmp_path / "a", tmp_path / "b"]
+    for side in sides:
+        side.mkdir()
+        assert command("import", "k6", MAKERS[Tool.K6](side), "--out", side / "run").code == 0
+    gate = ("gate", sides[1] / "run", "--baseline", sides[0] / "run", "--json")
+    document = json.loads(command(*gate).out)
+    assert [check["metric"] for check in document["checks"]] == ["e2e.p50", "e2e.p90", "success_rate"]
+    assert "Neither side recorded ttft, tpot, itl: left out." in document["warnings"]
+    assert not any("same seeds" in warning for warning in document["warnings"]), "nobody can give an imported run a seed"
+    asked = json.loads(command(*gate, "--margin", "ttft.p50=5%").out)
+    assert (asked["checks"][0]["metric"], asked["checks"][0]["verdict"]) == ("ttft.p50", "inconclusive")
+    assert asked["more_pairs"] is None, "no number of runs would measure it"

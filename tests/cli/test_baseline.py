@@ -63,17 +63,33 @@ def test_a_changed_scenario_refuses_to_compare_until_it_is_meant(runs: Path, sav
     target = ("--target", f"sim:{runs / 'healthy.toml'}")
     refused = command("gate", "--scenario", file, *target, "--baseline", saved, "--out", runs / "out")
     assert (refused.code, "another scenario" in refused.err) == (2, True)
+    assert "load.requests was 60 and is 61." in refused.err, "the one key that was changed"
     assert not (runs / "out").exists(), "nothing ran"
     for seed in ("1", "2"):
         command("run", file, *target, "--seed", seed, "--no-report", "-q", "--out", runs / "new" / seed)
     assert "another scenario" in command("gate", runs / "new", "--baseline", saved).err
-    assert command("baseline", "update", saved, runs / "new").code == 2
-    assert command("baseline", "update", saved, runs / "new", "--new-scenario").code == 0
+    assert command("baseline", "update", runs / "new", saved).code == 2
+    assert command("baseline", "update", runs / "new", saved, "--new-scenario").code == 0
     assert command("gate", runs / "new", "--baseline", saved).code == 0
 
 
-def test_an_update_prints_what_changed(runs: Path, saved: Path, command: Command) -> None:
+def test_a_baseline_without_its_scenario_says_that_it_cannot_name_the_keys(runs: Path, saved: Path, command: Command) -> None:
+    table = json.loads(saved.read_text())
+    assert "thresholds" not in table.pop("scenario")
+    saved.write_text(json.dumps(table))
+    assert command("gate", runs / "base", "--baseline", saved).code == 0, "files from before still do"
+    file = scenario(runs, requests=61)
+    refused = command("gate", "--scenario", file, "--target", f"sim:{runs / 'healthy.toml'}", "--baseline", saved, "--out", runs / "out")
+    assert "which keys differ is not known" in refused.err
+
+
+def test_runs_come_before_the_file_in_every_order_of_verbs(runs: Path, saved: Path, command: Command) -> None:
     answer = command("baseline", "update", saved, runs / "slower")
+    assert (answer.code, "runs come first" in answer.err) == (2, True)
+
+
+def test_an_update_prints_what_changed(runs: Path, saved: Path, command: Command) -> None:
+    answer = command("baseline", "update", runs / "slower", saved)
     assert answer.code == 0
     assert "WORSE" in answer.out
     assert command("gate", runs / "slower", "--baseline", saved).code == 0
