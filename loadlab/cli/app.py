@@ -22,6 +22,7 @@ from loadlab.cli import (
     gate,
     import_results,
     new,
+    plan,
     report,
     run,
     scenario,
@@ -50,6 +51,7 @@ app.command("new", epilog=new.EPILOG)(new.new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
+app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
 app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)

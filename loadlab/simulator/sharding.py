@@ -233,7 +233,7 @@ def kv_capacity(pool: PoolSpec, source: str, key: str) -> KvCapacity:
     ranks = hardware.data_parallel
     num_blocks = int(for_kv // (part.kv_bytes_per_token * engine.block_size_tokens)) * ranks
     if num_blocks * engine.block_size_tokens < MIN_KV_TOKENS * ranks:
-        raise InputError(_does_not_fit(part, engine, for_kv), source=source, key=f"{key}.hardware")
+        raise InputError(_does_not_fit(part, engine), source=source, key=f"{key}.hardware")
     reserved = num_blocks // ranks * engine.block_size_tokens * part.kv_bytes_per_token if has_pool else 0.0
     return KvCapacity(
         num_blocks=(engine.kv_blocks or num_blocks) if has_pool else None,
@@ -252,6 +252,11 @@ def _for_kv_bytes(part: Shard, engine: EngineLimits) -> float:
     return offered - part.weights_bytes - part.hardware.overhead_bytes - beside
 
 
+def missing_bytes(part: Shard, engine: EngineLimits) -> float:
+    """What each GPU lacks to hold its part of the model and one KV block; 0 or less where it fits."""
+    return MIN_KV_TOKENS * part.kv_bytes_per_token - _for_kv_bytes(part, engine)
+
+
 def _context_tokens(model: ModelSpec, engine: EngineLimits, source: str, key: str) -> int:
     asked = engine.max_context_tokens
     if asked is not None and asked > model.context_tokens:
@@ -263,9 +268,8 @@ def _context_tokens(model: ModelSpec, engine: EngineLimits, source: str, key: st
     return asked or model.context_tokens
 
 
-def _does_not_fit(part: Shard, engine: EngineLimits, for_kv: float) -> str:
-    hardware = part.hardware
-    missing = MIN_KV_TOKENS * part.kv_bytes_per_token - for_kv
+def _does_not_fit(part: Shard, engine: EngineLimits) -> str:
+    hardware, missing = part.hardware, missing_bytes(part, engine)
     offered = part.gpu.memory_bytes * engine.gpu_memory_utilization
     beside = part.sequence_bytes * (engine.max_running or 0) / hardware.data_parallel
     states = f", states of {engine.max_running} sequences {format_bytes(beside)}" if beside else ""
