@@ -19,6 +19,7 @@ from loadlab.cli import (
     doctor,
     gate,
     import_results,
+    merge,
     new,
     report,
     run,
@@ -53,6 +54,7 @@ app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("import", epilog=import_results.EPILOG)(import_results.import_results)
+app.command("merge", epilog=merge.EPILOG)(merge.merge)
 app.command("gate", epilog=gate.EPILOG)(gate.gate)
 app.add_typer(baseline.app, name="baseline")
 
