@@ -13,7 +13,7 @@ import orjson
 from locust.env import Environment
 
 from loadlab.engines.locust_child.clock_offset import ClockOffset
-from loadlab.engines.locust_child.locked_rpc import lock
+from loadlab.engines.locust_child.locked_rpc import guard, lock
 from loadlab.engines.locust_child.orders import obey
 from loadlab.engines.locust_child.outbox import Outbox
 from loadlab.engines.locust_child.worker import CHANNEL, WATCH_EVERY_S, clock_id
@@ -73,6 +73,7 @@ class Master:
         environment = Environment()
         self._runner = environment.create_master_runner(job.host, job.port)
         self._runner.register_message(CHANNEL, self._hear)
+        guard(self._runner, self._tally)
         web_port = None
         if job.web_port is not None:
             web_port = job.web_port
