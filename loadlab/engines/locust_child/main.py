@@ -114,7 +114,7 @@ def _send_as_worker(job: Job, link: Link, plan: RequestPlan, parent: Outbox) -> 
         return
     dispatcher = orders.dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox)
     facts = _replay(dispatcher, outbox, stage, master.runner)
-    stopped = master.cut_off or ("it was told to stop" if orders.is_told else None)
+    stopped = master.cut_off or ("it was told to stop" if dispatcher.is_stopped else None)
     done = {**facts, "connections": connector.opened, "rows": outbox.told, "stopped": stopped, "copy_error": rows.error}
     outbox.tell(DONE, **done)
     parent.tell(DONE, **done)
