@@ -21,6 +21,7 @@ from loadlab.cli import (
     fleet,
     gate,
     import_results,
+    merge,
     new,
     plan,
     report,
@@ -59,6 +60,7 @@ app.command("fleet", epilog=fleet.EPILOG)(fleet.fleet)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("import", epilog=import_results.EPILOG)(import_results.import_results)
+app.command("merge", epilog=merge.EPILOG)(merge.merge)
 app.command("gate", epilog=gate.EPILOG)(gate.gate)
 app.add_typer(baseline.app, name="baseline")
 

@@ -122,7 +122,7 @@ class Following:
         if self._stop is not None:
             raise self._stop
 
-    def note_client(self, ceiling: Mapping[str, Any] | None, preflight: tuple[str, ...], rogues: Mapping[str, int]) -> None:
+    def note_client(self, run_id: str, ceiling: Mapping[str, Any] | None, preflight: tuple[str, ...], rogues: Mapping[str, int]) -> None:
         """Hands what the load generator says of itself to the sink."""
         reason = None if self._stop is None else str(self._stop)
         if reason is None and self._asked:
@@ -130,7 +130,7 @@ class Following:
         if self._forged:
             self._notes.append(f"{self._forged:,} rows were dropped: their worker cannot have had them")
         notes = (*preflight, *self._notes, *self._lengths.notes())
-        facts = facts_of(self._endpoint, self._done, self._lost, self._clocks, rogues, reason=reason, notes=notes, ceiling=ceiling)
+        facts = facts_of(self._endpoint, run_id, self._done, self._lost, self._clocks, rogues, reason=reason, notes=notes, ceiling=ceiling)
         self._sink.note_client(facts, self._wall_s)
 
     def _take(self, message: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ class Dispatcher:
         self._answers: dict[int, str] = {}
         self._awaited = frozenset(np.intersect1d(plan.output_content, plan.segment_content).tolist())
         self._flights: dict[int, tuple[Exchange, gevent.Greenlet[..., Any]]] = {}
-        self._is_stopped = False
+        self.is_stopped = False
         self._landed = Event()
         self._worst_lag_s = 0.0
         self.sent = 0
@@ -52,7 +52,7 @@ class Dispatcher:
     def run(self) -> None:
         """Sends everything that comes due, and returns when everything sent has ended. `drain` and `stop_now` shorten it."""
         watch = gevent.spawn(self._watch_for_stalls)
-        while not self._is_stopped:
+        while not self.is_stopped:
             due_s, seq = self._next()
             if seq is None:
                 if self.in_flight == 0:
@@ -70,7 +70,7 @@ class Dispatcher:
 
     def drain(self) -> None:
         """Sends nothing more; what is in flight goes on to its end."""
-        self._is_stopped = True
+        self.is_stopped = True
         self._alarm.pull()
 
     def stop_now(self) -> None:

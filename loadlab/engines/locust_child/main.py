@@ -29,7 +29,7 @@ from loadlab.engines.locust_child.own_use import use, used
 from loadlab.engines.locust_child.preflight import Refusal, try_target
 from loadlab.engines.locust_child.requests import RequestMaker
 from loadlab.engines.locust_child.under_locust import Stage
-from loadlab.engines.locust_child.worker import MasterLink
+from loadlab.engines.locust_child.worker import MasterLink, TurnedAway
 from loadlab.engines.messages import (
     BYE,
     DONE,
@@ -59,7 +59,10 @@ def main() -> None:
     outbox = Outbox(pipe(_take_stdout()))
     table = orjson.loads(_read_line(sys.stdin.fileno()))
     if table.pop("role") == "lead":
-        Master(MasterJob(**table), outbox).run()
+        try:
+            Master(MasterJob(**table), outbox).run()
+        except OSError as error:  # zmq's own are of it
+            outbox.tell(REFUSED, reason=f"the master cannot listen on {table['host']}:{table['port']}: {error.strerror}")
         return
     job, plan = _take_job(table, sys.stdin.fileno())
     _raise_limit()
@@ -94,7 +97,7 @@ def _send_as_worker(job: Job, link: Link, plan: RequestPlan, parent: Outbox) -> 
         job = replace(job, max_in_flight=share_of(job.max_in_flight, job.worker, job.workers))
         rows = LocalRows(Path(link.folder), job, plan)
     except (TimeoutError, RuntimeError, gevent.Timeout, OSError) as error:
-        parent.tell(REFUSED, reason=str(error))
+        parent.tell(REFUSED, reason=str(error), is_usage=isinstance(error, TurnedAway))
         return
     parent.tell(JOINED, worker=job.worker, workers=job.workers)
     outbox = Outbox(master.send, rows.add)
@@ -111,7 +114,7 @@ def _send_as_worker(job: Job, link: Link, plan: RequestPlan, parent: Outbox) -> 
         return
     dispatcher = orders.dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox)
     facts = _replay(dispatcher, outbox, stage, master.runner)
-    stopped = master.cut_off or ("it was told to stop" if orders.is_told else None)
+    stopped = master.cut_off or ("it was told to stop" if dispatcher.is_stopped else None)
     done = {**facts, "connections": connector.opened, "rows": outbox.told, "stopped": stopped, "copy_error": rows.error}
     outbox.tell(DONE, **done)
     parent.tell(DONE, **done)

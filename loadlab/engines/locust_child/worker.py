@@ -31,6 +31,7 @@ from loadlab.engines.messages import (
     PONG,
     PROTOCOL,
     START,
+    WAITING,
     WORD,
     Job,
     Link,
@@ -38,6 +39,10 @@ from loadlab.engines.messages import (
 
 CHANNEL = "loadlab"  # the type of all our messages among locust's
 WATCH_EVERY_S = 0.25
+
+
+class TurnedAway(RuntimeError):  # noqa: N818  what a master said
+    """Why the master has no use for this worker."""
 
 
 class MasterLink:
@@ -58,7 +63,7 @@ class MasterLink:
         self.runner.register_message(CHANNEL, self._hear)
 
     def join(self, plan_digest: str, job: Job) -> dict[str, Any]:
-        """Introduces itself, and returns what the master assigns. Raises TimeoutError, or RuntimeError with why it was turned away."""
+        """Introduces itself, and returns what the master assigns. Raises TimeoutError, or TurnedAway."""
         place = {"host": socket.gethostname(), "pid": os.getpid(), "clock": clock_id()}
         who = {"name": self._link.name, "version": self._link.version, "protocol": PROTOCOL}
         self.tell(HELLO, plan_digest=plan_digest, job_digest=job.digest, **who, **place)
@@ -86,7 +91,7 @@ class MasterLink:
             case str(kind) if kind == WORD:
                 self._orders.take(said["word"].encode())
             case str(kind) if kind == AWAY:
-                self.said[ASSIGN].set_exception(RuntimeError(said["reason"]))
+                self.said[ASSIGN].set_exception(TurnedAway(said["reason"]))
             case str(kind) if kind in (ASSIGN, START, BYE):
                 self.said[kind].set(said)
 
@@ -108,7 +113,7 @@ class MasterLink:
                 self._orders.take(DRAIN)
 
     def _say_waiting(self, tally: Tally) -> None:
-        self._pipe.tell("waiting", reason=_no_answer(self._link, tally))
+        self._pipe.tell(WAITING, reason=_no_answer(self._link, tally))
 
 
 def _no_answer(link: Link, tally: Tally | None) -> str:
