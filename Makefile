@@ -8,7 +8,7 @@ DEMO := reports/runs/t4-study
 DEMO_HTTP := reports/runs/demo-http
 PORT ?= 8642
 
-.PHONY: help demo demo-http reports docs drawing test lint types layers bench lock clean
+.PHONY: help demo demo-http reports docs drawing test lint types layers bench sbom wheel coverage lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -67,6 +67,17 @@ docs: $(VENV)/.installed-dev  ## The pages of docs/ as a site: build/site/index.
 
 drawing: $(VENV)/.installed  ## Draw who imports whom again, for docs/architecture.md.
 	$(BIN)/python -m handbook.imports
+
+sbom: $(VENV)/.installed-dev  ## What a user installs, as a CycloneDX bill of materials in dist/sbom.json.
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json
+
+wheel: $(VENV)/.installed-dev  ## The wheel, in dist/.
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+coverage: $(VENV)/.installed-dev  ## Statement coverage of the rooms that compute, by the whole suite.
+	$(BIN)/python -m coverage run --source=loadlab/simulator,loadlab/scenario,loadlab/analysis,loadlab/planning,loadlab/record -m pytest -q
+	$(BIN)/python -m coverage report --skip-covered --sort=miss
 
 lock:  ## Pin what pyproject.toml asks for, with hashes.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
