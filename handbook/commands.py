@@ -74,8 +74,8 @@ def _first_words(command: Any) -> str:
 
 
 def _flags(written: str) -> str:
-    """`--seed INTEGER` as code; a bar would end the cell."""
-    return f"`{written.strip()}`".replace("|", "\\|")
+    """`--seed INTEGER` as code, in which a bar does not end the cell; lines may break at the bars of a long choice."""
+    return f"`{written.strip().replace('|', ' | ')}`"
 
 
 def _examples(command: Any) -> list[str]:

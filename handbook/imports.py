@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -91,10 +92,12 @@ def _x(row: list[str], k: int) -> float:
 def _arrow(start: tuple[float, float], end: tuple[float, float], others: list[tuple[float, float]]) -> str:
     """Down from a box to another, straight where no box stands in the way, else around them on the nearer side."""
     (x1, y1), (x2, y2) = start, end
-    passed = round((y2 - y1) / ROW) - 1
+    passed, quarter = round((y2 - y1) / ROW) - 1, math.copysign(BOX_WIDTH / 4, x2 - x1)
     y1 += BOX_HEIGHT
-    if not any(_crosses(x1, y1, x2, y2, box) for box in others):
-        return f'<path d="M{x1:g} {y1:g} {x2:g} {y2:g}"/>'
+    for aside in (0.0, quarter):  # from middle to middle, else between the sides that face each other
+        line = (x1 + aside, y1, x2 - aside, y2)
+        if not any(_crosses(*line, box) for box in others):
+            return '<path d="M{:g} {:g} {:g} {:g}"/>'.format(*line)
     side = 1 if x1 + x2 >= WIDTH else -1
     away = side * (BOX_WIDTH + 24 * passed)
     start_x, end_x = x1 + side * BOX_WIDTH / 4, x2 + side * BOX_WIDTH / 4
