@@ -8,7 +8,7 @@ DEMO := reports/runs/t4-study
 DEMO_HTTP := reports/runs/demo-http
 PORT ?= 8642
 
-.PHONY: help pictures demo demo-http reports test lint types layers bench sbom wheel coverage lock clean
+.PHONY: help pictures demo demo-http reports docs drawing test lint types layers bench sbom wheel coverage lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -74,6 +74,12 @@ layers: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev  ## Benchmarks: figures on this machine, no verdicts.
 	$(BIN)/python -m pytest tests/bench -q -s --override-ini=addopts=
+
+docs: $(VENV)/.installed-dev  ## The pages of docs/ as a site: build/site/index.html; every link is checked.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+drawing: $(VENV)/.installed  ## Draw who imports whom again, for docs/architecture.md.
+	$(BIN)/python -m handbook.imports
 
 sbom: $(VENV)/.installed-dev  ## What a user installs, as a CycloneDX bill of materials in dist/sbom.json.
 	@mkdir -p dist

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadlab.errors import InputError
+from loadlab.scenario.trace_formats.convert import convert
 from loadlab.scenario.trace_formats.recognise import open_trace
 from loadlab.scenario.trace_formats.rows import OpenedTrace, Row, TraceFormat
 from loadlab.scenario.traces import load_trace
@@ -225,6 +227,22 @@ def test_a_gzip_file_cut_short_names_the_last_whole_line(tmp_path: Path) -> None
         read(written(tmp_path, packed[: len(packed) // 2]))
     with pytest.raises(InputError, match=r"gzip"):
         read(written(tmp_path, packed[:5]))
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip", "parquet"])
+def test_progress_tells_rows_and_the_share_of_the_file(tmp_path: Path, packing: str) -> None:
+    rng = random.Random(1)
+    rows = "".join(f"{k},{rng.randrange(1, 10**6)},{rng.randrange(1, 10**6)}\n" for k in range(120_000))
+    text = f"arrival_s,prompt_tokens,output_tokens\n{rows}".encode()
+    path = written(tmp_path, gzip.compress(text, 1) if packing == "gzip" else text, "trace.csv")
+    if packing == "parquet":
+        pytest.importorskip("pyarrow")
+        convert(path, tmp_path / "trace.parquet")
+        path = tmp_path / "trace.parquet"
+    told: list[tuple[int, float | None]] = []
+    load_trace(path, progress=lambda count, share: told.append((count, share)))
+    assert [count for count, _ in told] == [0, 50_000, 100_000]
+    assert [share for _, share in told] == pytest.approx([0, 5 / 12, 10 / 12], abs=0.05)
 
 
 def test_times_out_of_order_are_refused_by_a_replay_with_their_line(tmp_path: Path) -> None:
