@@ -17,6 +17,7 @@ from loadlab.cli import (
     compare,
     decide,
     doctor,
+    export,
     gate,
     import_results,
     new,
@@ -53,6 +54,7 @@ app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("import", epilog=import_results.EPILOG)(import_results.import_results)
+app.command("export", epilog=export.EPILOG)(export.export)
 app.command("gate", epilog=gate.EPILOG)(gate.gate)
 app.add_typer(baseline.app, name="baseline")
 
