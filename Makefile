@@ -66,7 +66,7 @@ lock:  ## Pin what pyproject.toml asks for, with hashes.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" pyproject.toml --group build --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" pyproject.toml --group build --group dev --output-file requirements-dev.lock
+		--custom-compile-command "make lock" pyproject.toml --group build --group dev --group docs --output-file requirements-dev.lock
 
 clean:  ## Remove what was built; runs stay.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

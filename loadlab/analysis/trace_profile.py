@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadlab.analysis.burstiness import Burstiness, burstiness_of
 from loadlab.analysis.table import FloatArray, IntArray
@@ -202,9 +204,10 @@ class _Gathered:
         self.rank_correlation: float | None = None
 
     def add(self, rows: list[Row]) -> None:
-        lines, prompt, output, images = (np.array([row[k] for row in rows], dtype=np.int64) for k in (0, 2, 3, 5))
+        line_of, time_of, prompt_of, output_of, label_of, images_of, blocks_of = zip(*rows, strict=True)
+        lines, prompt, output, images = (np.array(column, dtype=np.int64) for column in (line_of, prompt_of, output_of, images_of))
         if self.trace.has_times:
-            self.times.add(np.array([row.time_ns for row in rows], dtype=np.int64), lines, self.source)
+            self.times.add(np.array(time_of, dtype=np.int64), lines, self.source)
         good = (prompt > 0) & (output > 0)
         if not good.all():
             self.first_failed = self.first_failed or int(lines[int(np.argmin(good))])
@@ -214,23 +217,23 @@ class _Gathered:
         self.prompt.add(prompt[good])
         self.output.add(output[good])
         self.image_rows, self.images = self.image_rows + int((images > 0).sum()), self.images + int(images.sum())
-        for label, count in Counter(row.label for row in rows).items():
+        for label, count in Counter(label_of).items():
             self.labels[label if label in self.labels or len(self.labels) < MAX_LABELS - 1 else OTHER] += count
         if self.trace.block_tokens:
-            self._add_blocks(rows)
+            self._add_blocks(prompt, good, blocks_of)
         self.rows += len(rows)
 
-    def _add_blocks(self, rows: list[Row]) -> None:
-        good = [row for row in rows if row.prompt_tokens and row.output_tokens]
-        self.block_prompt_tokens += sum(row.prompt_tokens for row in good)
-        told = [row for row in good if row.blocks]
-        self.with_blocks += len(told)
+    def _add_blocks(self, prompt: IntArray, good: NDArray[np.bool_], blocks: Sequence[Sequence[int]]) -> None:
+        """Of rows that did not fail."""
+        self.block_prompt_tokens += int(prompt[good].sum())
         ids = array("q")
-        for row in told:
-            ids.extend(row.blocks)
-        counts, prompts = (np.array(column, dtype=np.int64) for column in ([len(r.blocks) for r in told], [r.prompt_tokens for r in told]))
-        leading = self.seen.leading(counts, np.frombuffer(ids, dtype=np.int64) if ids else np.zeros(0, dtype=np.int64))
-        self.hit_tokens += int(np.minimum(prompts, leading * self.trace.block_tokens).sum())
+        for row_ids in compress(blocks, good.tolist()):
+            ids.extend(row_ids)
+        counts = np.fromiter(map(len, blocks), dtype=np.int64, count=len(blocks)) * good
+        told = counts > 0
+        self.with_blocks += int(told.sum())
+        leading = self.seen.leading(counts[told], np.asarray(ids))
+        self.hit_tokens += int(np.minimum(prompt[told], leading * self.trace.block_tokens).sum())
 
     def profile(self) -> TraceProfile:
         if not self.rows:

@@ -110,7 +110,7 @@ def _from_zero(rows: Iterator[Row]) -> Iterator[Row]:
     for row in rows:
         assert row.time_ns is not None, "a trace with times has them in every row"
         first = row.time_ns if first is None else first
-        yield row._replace(time_ns=row.time_ns - first)
+        yield Row(row.line, row.time_ns - first, *row[2:])
 
 
 def dequantized(rows: Iterator[Row], tick_s: float, rng: np.random.Generator, source: str) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from loadlab.errors import InputError
 from loadlab.scenario.trace_formats.lines import short
-from loadlab.scenario.trace_formats.rows import MAX_TOKENS, NS_PER_S, Lines, OpenedTrace, Row, Tally, TraceFormat, bad_value
+from loadlab.scenario.trace_formats.rows import MAX_TIME_NS, MAX_TOKENS, NS_PER_S, Lines, OpenedTrace, Row, Tally, TraceFormat, bad_value
 from loadlab.schema import shown
 
 AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
@@ -18,10 +18,12 @@ BURSTGPT = ("Timestamp", "Model", "Request tokens", "Response tokens", "Log Type
 VIDUR = ("num_prefill_tokens", "num_decode_tokens")
 VIDUR_TIME = "arrived_at"
 
-_DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
-_NUMBER = re.compile(r"\d{1,15}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_DATE_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d[ Tt]\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,12}))?(?: ?(Z|z|UTC|[+-]\d\d(?::?\d\d)?))?", re.ASCII
+)  # ISO 8601, with a blank for its T as most write it
+_NUMBER = re.compile(r"\d{1,19}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _TOKENS = re.compile(r"\d{1,9}(?:\.0*)?", re.ASCII)
-MAX_TIME_S = 1e11  # some 3,000 years
+_UNITS_NS = (NS_PER_S, 10**6, 10**3, 1)
 A_TIME = "a time such as 2023-11-16 18:17:03.9799600, or seconds"
 
 
@@ -64,10 +66,14 @@ def tokens(value: str, name: str, line: int, source: str) -> int:
 
 
 class Clock:
-    """Reads one column of times: dates, with or without zone, or seconds. Neighbours share their second, which is read once."""
+    """Reads one column of times: dates, with or without zone, or numbers. Neighbours share their second, which is read once.
+
+    Numbers are seconds; where the first one is too large for that, milliseconds, microseconds or nanoseconds, whichever fits.
+    """
 
     def __init__(self, name: str, source: str) -> None:
         self.name, self.source = name, source
+        self._unit_ns = 0  # of numbers; 0 before the first
         self._key: tuple[str, str | None] = ("", None)
         self._second_ns = 0
 
@@ -76,27 +82,34 @@ class Clock:
 
         Raises InputError.
         """
-        time = _DATE_TIME.fullmatch(value)
+        if self._unit_ns == NS_PER_S:  # most rows of a file that counts seconds, quickly
+            whole, _, part = value.partition(".")
+            if len(whole) < 10 and whole.isdigit() and part.isdigit() and value.isascii():
+                return int(whole) * NS_PER_S + int(part.ljust(9, "0")[:9])
+        time = _DATE_TIME.fullmatch(value) or _DATE_TIME.fullmatch(value.strip())
         if time is None:
-            return self._of_number(value, line)
+            return self._of_number(value.strip(), line)
         if (time[1], time[3]) != self._key:
             self._key, self._second_ns = (time[1], time[3]), self._seconds(time[1], time[3], line) * NS_PER_S
         return self._second_ns + int((time[2] or "").ljust(9, "0")[:9])
 
     def _of_number(self, value: str, line: int) -> int:
-        if not _NUMBER.fullmatch(value) or float(value) > MAX_TIME_S:
+        if not _NUMBER.fullmatch(value):
             raise bad_value(self.source, line, self.name, value, A_TIME)
-        if value.isdigit():
-            return int(value) * NS_PER_S
+        unit = self._unit_ns = self._unit_ns or next((unit for unit in _UNITS_NS if float(value) * unit <= MAX_TIME_NS), 1)
+        if float(value) * unit > MAX_TIME_NS:
+            raise bad_value(self.source, line, self.name, value, A_TIME)
         whole, _, part = value.partition(".")
-        return int(whole) * NS_PER_S + int(part.ljust(9, "0")[:9]) if part.isdigit() else round(float(value) * NS_PER_S)
+        if unit == NS_PER_S and part.isdigit():
+            return int(whole) * NS_PER_S + int(part.ljust(9, "0")[:9])
+        return int(whole) * unit if value.isdigit() else round(float(value) * unit)
 
     def _seconds(self, text: str, zone: str | None, line: int) -> int:
         """Seconds since 1970 in UTC; where the file names no zone only differences count."""
         try:
-            since = datetime.fromisoformat(text) - datetime(1970, 1, 1)
-            if zone and zone != "Z":
-                hours, minutes = int(zone[1:3]), int(zone[-2:])
+            since = datetime.fromisoformat(text.upper()) - datetime(1970, 1, 1)
+            if zone and zone not in ("Z", "z", "UTC"):
+                hours, minutes = int(zone[1:3]), int(zone[-2:]) if len(zone) > 3 else 0
                 if hours > 23 or minutes > 59:
                     raise ValueError
                 since -= timedelta(hours=hours, minutes=minutes) * (1 if zone[0] == "+" else -1)

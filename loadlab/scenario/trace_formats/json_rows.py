@@ -9,7 +9,18 @@ from typing import Any
 import orjson
 
 from loadlab.errors import InputError
-from loadlab.scenario.trace_formats.rows import MAX_BLOCK_ID, MAX_TOKENS, NS_PER_S, Lines, OpenedTrace, Row, Tally, TraceFormat, bad_value
+from loadlab.scenario.trace_formats.rows import (
+    MAX_BLOCK_ID,
+    MAX_TIME_NS,
+    MAX_TOKENS,
+    NS_PER_S,
+    Lines,
+    OpenedTrace,
+    Row,
+    Tally,
+    TraceFormat,
+    bad_value,
+)
 from loadlab.schema import shown
 
 MOONCAKE_BLOCK_TOKENS, BAILIAN_BLOCK_TOKENS = 512, 16  # their READMEs
@@ -47,9 +58,9 @@ def _rows(first: tuple[int, str], lines: Lines, source: str, unit_ns: int, block
 
 def _row(line: int, text: str, source: str, unit_ns: int, block: int, tally: Tally) -> Row:
     row = _parse(line, text, source)
-    prompt, output = (_tokens(row, name, line, source) for name in ("input_length", "output_length"))
+    prompt, output = _tokens(row, "input_length", line, source), _tokens(row, "output_length", line, source)
     time = row.get("timestamp")
-    if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time <= 1e14:
+    if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time * unit_ns <= MAX_TIME_NS:
         raise bad_value(source, line, "timestamp", time, "a time, 0 or more")
     blocks: Sequence[int] = _blocks(row, line, source)
     if blocks and len(blocks) != -(-prompt // block):
@@ -71,17 +82,13 @@ def _tokens(row: dict[str, Any], name: str, line: int, source: str) -> int:
 
 def _blocks(row: dict[str, Any], line: int, source: str) -> Sequence[int]:
     ids = row.get("hash_ids", ())
-    if not ids and ids in ((), []):
+    if not ids and ids in ((), [], None):
         return ()
     try:
         blocks = array("q", ids)  # 8 bytes an id, and it refuses what is no whole number
+        low, high = min(ids), max(ids)
     except (TypeError, OverflowError):
-        blocks = array("q", (-1,))
-    if (
-        not isinstance(ids, list)
-        or min(blocks) < 0
-        or max(blocks) > MAX_BLOCK_ID
-        or (min(blocks) < 2 and not all(type(i) is int for i in ids))
-    ):
+        low = high = -1
+    if not isinstance(ids, list) or low < 0 or high > MAX_BLOCK_ID or (low < 2 and not all(type(i) is int for i in ids)):
         raise bad_value(source, line, "hash_ids", ids, "a list of whole numbers, 0 or more")
     return blocks

@@ -11,6 +11,7 @@ from loadlab.errors import InputError
 from loadlab.schema import shown
 
 NS_PER_S = 10**9
+MAX_TIME_NS = 9 * 10**18  # 285 years, in 63 bits: seconds that are larger are of a smaller unit
 MAX_TOKENS = 999_999_999  # of a prompt or an answer
 MAX_BLOCK_ID = 2**62
 MAX_LABELS = 100  # sorts of requests that are told apart in one trace, OTHER included

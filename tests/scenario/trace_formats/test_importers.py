@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,6 +100,67 @@ def test_each_format_is_recognised_and_read_exactly(tmp_path: Path, name: TraceF
     assert found == expected(rows)
 
 
+TIMES = {
+    "2024-10-15T12:00:00.5Z": 12 * 3600 * S + S // 2,
+    "2024-10-15T12:00:00+02:00": 10 * 3600 * S,
+    "2024-10-15 12:00:00 +0200": 10 * 3600 * S,
+    "2024-10-15 12:00:00-02": 14 * 3600 * S,
+    "2024-10-15 12:00:00 UTC": 12 * 3600 * S,
+    "2024-10-15t12:00z": 12 * 3600 * S,
+}
+MIDNIGHT_S = 1_728_950_400  # of 2024-10-15
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_dates_are_read_as_most_programs_write_them(tmp_path: Path, time: str) -> None:
+    with open_trace(written(tmp_path, f"{AZURE}\n{time},1,2\n")) as trace:
+        (row,) = trace.rows
+    assert row.time_ns == MIDNIGHT_S * S + TIMES[time]
+
+
+@pytest.mark.parametrize("unit_ns", [S, 10**6, 10**3, 1])
+def test_numbers_too_large_for_seconds_are_of_the_unit_that_fits_the_first(tmp_path: Path, unit_ns: int) -> None:
+    per_s = S // unit_ns
+    text = f"{AZURE}\n{MIDNIGHT_S * per_s},1,2\n{(MIDNIGHT_S + 3) * per_s},3,4\n"
+    assert [row.time_ns for row in read(written(tmp_path, text))[1]] == [0, 3 * S]
+    with pytest.raises(InputError, match=r"line 3 TIMESTAMP = .* must be a time"):
+        read(written(tmp_path, f"{text.splitlines()[0]}\n{MIDNIGHT_S},1,2\n{MIDNIGHT_S * 1000},1,2\n"))
+
+
+@pytest.mark.parametrize("name", [name for name, (text, _) in SMALL.items() if not text.startswith("{")])
+def test_columns_are_found_wherever_they_stand_quoted_or_not(tmp_path: Path, name: TraceFormat) -> None:
+    text, rows = SMALL[name]
+    lines = [[f'"{value}"' for value in reversed(next(csv.reader([line])))] for line in text.splitlines()]
+    trace, found = read(written(tmp_path, "\r\n".join(",".join(line) for line in lines)))
+    assert (trace.format, found) == (name, expected(rows))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_gzip_file_of_several_members_is_one_file(tmp_path: Path, name: TraceFormat) -> None:
+    text, rows = SMALL[name]
+    half = len(text) // 2
+    _, found = read(written(tmp_path, gzip.compress(text[:half].encode()) + gzip.compress(text[half:].encode()) + b"\0" * 100))
+    assert found == expected(rows)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_column_of_our_own_format_that_nobody_reads_is_told(tmp_path: Path, ending: str) -> None:
+    path = written(tmp_path, "arrival_s,prompt_tokens,outputs,output_tokens\n0,20,9,3\n", "trace.csv")
+    if ending == "parquet":
+        pandas, path = pytest.importorskip("pandas"), tmp_path / "trace.parquet"
+        pytest.importorskip("pyarrow")
+        pandas.read_csv(tmp_path / "trace.csv").astype({"arrival_s": float}).to_parquet(path, index=False)
+    trace, found = read(path)
+    assert found[0][1:4] == (0, 20, 3)
+    assert "columns that are not read: 'outputs'" in trace.notes[0]
+
+
+@pytest.mark.parametrize("text", ["7 9", " 7  9 ", "07 9"])
+def test_blocks_are_read_however_they_are_spaced(tmp_path: Path, text: str) -> None:
+    rows = read(written(tmp_path, f"arrival_s,prompt_tokens,output_tokens,block_tokens,blocks\n0,20,3,16,{text}\n"))[1]
+    assert list(rows[0].blocks) == [7, 9]
+
+
 def test_a_list_of_blocks_that_does_not_fit_its_prompt_is_counted(tmp_path: Path) -> None:
     trace, _ = read(written(tmp_path, SMALL[TraceFormat.MOONCAKE][0]))
     (words,) = trace.tally.words()
@@ -136,6 +198,9 @@ MUTILATED = {
     "negative JSON": ('{"timestamp": 0, "input_length": -3, "output_length": 1}\n', r"line 1 input_length = -3 must be a whole"),
     "text for a number": ('{"timestamp": "0", "input_length": 3, "output_length": 1}\n', r"line 1 timestamp = '0' must be a time"),
     "no ids": ('{"timestamp": 0, "input_length": 3, "output_length": 1, "hash_ids": [1.5]}\n', r"line 1 hash_ids = "),
+    "ids without end": ('{"timestamp": 0, "input_length": 3, "output_length": 1, "hash_ids": [9e99]}\n', r"line 1 hash_ids = "),
+    "a time without end": ('{"timestamp": 1e14, "input_length": 3, "output_length": 1}\n', r"line 1 timestamp = .* must be a time"),
+    "half an id": ("arrival_s,prompt_tokens,output_tokens,block_tokens,blocks\n0,9,3,16,7.5\n", r"line 2 blocks = '7.5' must be whole"),
     "nothing": ("", r"is empty"),
     "no text": (b"\xff\xfe\x00\x01" * 30, r"is not UTF-8 text"),
     "Parquet cut short": (b"PAR1" + b"\x00" * 30, r"is not a whole Parquet file"),
