@@ -2,7 +2,7 @@
 
 guidellm counts latencies from when a request was **sent**; the aggregates of this file do as well, and so they differ from ours where the
 client held requests back (its requests keep both times: `targeted_start` and `request_start`). guidellm's inter-token latency is our TPOT.
-What a run does not know (words, bytes, iterations) stays empty.
+Rates and concurrency are means over the run. What a run does not know (words, bytes, iterations) is empty, or has a count of 0.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ _INCOMPLETE = (Outcome.NOT_SENT, Outcome.UNKNOWN)  # what neither succeeded nor 
 _KINDS = ("successful", "incomplete", "errored")
 _PERCENTILES = {"p001": 0.001, "p01": 0.01, "p05": 0.05, "p10": 0.10, "p25": 0.25, "p50": 0.50, "p75": 0.75, "p90": 0.90, "p95": 0.95,
                 "p99": 0.99, "p999": 0.999}  # fmt: skip
-_UNKNOWN = ("request_concurrency", "request_streaming_iterations_count", "time_to_last_round_trip_ms", "avg_round_trip_time_ms",
-            "prompt_tokens_per_second", "output_tokens_per_second", "tokens_per_second", "output_tokens_per_iteration",
-            "iter_tokens_per_iteration", "requests_per_second")  # fmt: skip
+_UNKNOWN = (
+    "request_streaming_iterations_count", "time_to_last_round_trip_ms", "avg_round_trip_time_ms", "output_tokens_per_iteration",
+    "iter_tokens_per_iteration",
+)  # fmt: skip
+_RATES = ("requests_per_second", "request_concurrency", "prompt_tokens_per_second", "output_tokens_per_second", "tokens_per_second")
 _MODALITIES = {"text": ("tokens", "words", "characters"), "image": ("tokens", "images", "pixels", "bytes"),
                "video": ("tokens", "frames", "seconds", "bytes"), "audio": ("tokens", "samples", "seconds", "bytes"),
                "tool_call": ("tokens", "mixed_tokens", "count")}  # fmt: skip
@@ -110,8 +112,7 @@ def _counts(table: RequestTable) -> dict[str, int]:
 
 
 def _statuses(table: RequestTable) -> dict[str, BoolArray]:
-    outcomes = table.names("outcome")
-    incomplete = outcomes.are(Outcome.NOT_SENT) | outcomes.are(Outcome.UNKNOWN)
+    incomplete = table.has_outcome(Outcome.NOT_SENT) | table.has_outcome(Outcome.UNKNOWN)
     return {"successful": table.ok, "incomplete": incomplete, "errored": ~table.ok & ~incomplete}
 
 
@@ -129,19 +130,42 @@ def _metrics(table: RequestTable, counts: dict[str, int]) -> Json:
         "time_per_output_token_ms": 1e3 * latency / np.where(table.output_tokens > 0, table.output_tokens, np.nan),
         "inter_token_latency_ms": 1e3 * (table.last_token_s - table.first_token_s) / gaps,
     }
-    statuses = _statuses(table)
-    found: Json = {"request_totals": counts, **{name: {} for name in _UNKNOWN}}
-    for name, values in known.items():
-        blocks = {kind: _distribution(values[which]) for kind, which in statuses.items()} | {"total": _distribution(values)}
-        found[name] = {kind: block for kind, block in blocks.items() if block is not None}
-    return found | {name: dict.fromkeys(keys) for name, keys in _MODALITIES.items()}
+    nothing = np.full(len(table), np.nan)
+    rates = _rates(table, duration_s(table))
+    return {
+        "request_totals": counts,
+        **{name: _by_status(values, table) for name, values in known.items()},
+        **{name: _by_status(nothing, table) for name in _UNKNOWN},
+        **{name: _constant_by_status(values, table) for name, values in rates.items()},
+        **{name: dict.fromkeys(keys) for name, keys in _MODALITIES.items()},
+    }
 
 
-def _distribution(values: FloatArray) -> Json | None:
-    """guidellm's summary of values; None of none."""
+def _rates(table: RequestTable, over_s: float | None) -> dict[str, FloatArray]:
+    """What each request adds to a mean over the run: 1 / duration to requests a second, its latency / duration to those in flight."""
+    if not over_s:
+        return {name: np.zeros(len(table)) for name in _RATES}
+    prompt, output, spent = (np.nan_to_num(x) for x in (table.prompt_tokens, table.output_tokens, table.finished_s - table.sent_s))
+    shares = (np.ones(len(table)), spent, prompt, output, prompt + output)
+    return {name: share / over_s for name, share in zip(_RATES, shares, strict=True)}
+
+
+def _by_status(values: FloatArray, table: RequestTable) -> Json:
+    return {kind: _distribution(values[which]) for kind, which in _statuses(table).items()} | {"total": _distribution(values)}
+
+
+def _constant_by_status(values: FloatArray, table: RequestTable) -> Json:
+    """A mean over the whole run, as if it had been so all along."""
+    sums = {kind: float(values[which].sum()) for kind, which in _statuses(table).items()} | {"total": float(values.sum())}
+    return {kind: _distribution(np.array([total])) for kind, total in sums.items()}
+
+
+def _distribution(values: FloatArray) -> Json:
+    """guidellm's summary of values; of none, zeros and a count of 0, as there."""
     known = np.sort(_known(values))
     if not len(known):
-        return None
+        names = ("mean", "median", "mode", "variance", "std_dev", "min", "max", "total_sum")
+        return dict.fromkeys(names, 0.0) | {"count": 0, "percentiles": dict.fromkeys(_PERCENTILES, 0.0)}
     distinct, times = np.unique(known, return_counts=True)
     quantiles = np.quantile(known, list(_PERCENTILES.values()), method="inverted_cdf")
     return {
