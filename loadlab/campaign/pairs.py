@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loadlab.campaign.target import Target, Watch
+from loadlab.campaign.target import Target
 from loadlab.campaign.trial import Trial, prepare, record
 from loadlab.engines.base import Progress
+from loadlab.engines.live import Watch
 from loadlab.errors import InputError
 from loadlab.record.manifest import HostFacts
 from loadlab.record.run_dir import RunDir

@@ -40,10 +40,13 @@ def _check_campaign_ended(path: Path) -> None:
         raise InputError(f"holds a campaign that did not end; go on with `loadlab run CAMPAIGN --resume {path}`", source=str(path))
 
 
-def save_report(path: Path, summary: Json) -> Path:
-    """Writes report.html for the directory that `summary` was loaded from. Returns its path."""
+def save_report(path: Path, summary: Json, *, figure_files: bool = False) -> Path:
+    """Writes report.html and report.md for the directory that `summary` was loaded from, and its figures as files where asked.
+
+    Returns the path of report.html. Raises InputError where it cannot write.
+    """
     if summary["schema"] != CAMPAIGN_SCHEMA:
-        return save_run_report(RunDir.open(path), summary)
+        return save_run_report(RunDir.open(path), summary, figure_files=figure_files)
     keys = [entry["id"] for entry in summary["experiments"]]
     runs = {key: RunDir.open(path / key) for key in keys if (path / key / MANIFEST_FILE).exists()}
-    return save_campaign_report(path, summary, runs)
+    return save_campaign_report(path, summary, runs, figure_files=figure_files)

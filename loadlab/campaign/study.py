@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from loadlab.campaign.sensitivity import Ends, ends_of_rows, vary
-from loadlab.campaign.target import Target, Watch
+from loadlab.campaign.target import Target
 from loadlab.campaign.trial import Trial, prepare, record
-from loadlab.engines.base import Progress
+from loadlab.engines.base import Progress, RunStoppedError
 from loadlab.engines.endpoint import TargetUnreachableError
-from loadlab.engines.locust import RunStoppedError
+from loadlab.engines.live import Watch
 from loadlab.errors import InputError, RunInterruptedError
 from loadlab.record.atomic_file import save_bytes
 from loadlab.record.manifest import MANIFEST_FILE, HostFacts, Status, load_versions

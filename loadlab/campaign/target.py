@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, assert_never
 
 from loadlab.campaign.ceiling import load_ceiling
 from loadlab.engines.base import LoadEngine
 from loadlab.engines.endpoint import Endpoint
-from loadlab.engines.live import LiveView
-from loadlab.engines.locust import LocustEngine
+from loadlab.engines.live import Watch
+from loadlab.engines.locust import LocustEngine, Say
 from loadlab.engines.simulation import SimulationEngine, check_plan
 from loadlab.scenario.model import TrafficClass
 from loadlab.scenario.plan import RequestPlan
@@ -22,7 +22,6 @@ from loadlab.wire.error_texts import TABLE_VERSION
 from loadlab.wire.tokens import ESTIMATE
 
 Target: TypeAlias = Path | Endpoint
-Watch = Callable[[LiveView], None]  # sees a run over HTTP as it stands
 
 
 def check_target(target: Target, plan: RequestPlan) -> None:
@@ -39,14 +38,25 @@ def check_target(target: Target, plan: RequestPlan) -> None:
 
 
 def engine_of(
-    target: Target, classes: Mapping[str, TrafficClass], seed: int, run_id: str, *, itl: bool = True, watch: Watch | None = None
+    target: Target,
+    classes: Mapping[str, TrafficClass],
+    seed: int,
+    run_id: str,
+    *,
+    itl: bool = True,
+    watch: Watch | None = None,
+    folder: Path | None = None,
+    say: Say | None = None,
 ) -> LoadEngine:
-    """What replays a plan on the target, once. `run_id` begins each X-Request-ID; `itl` False spares the simulator some work."""
+    """What replays a plan on the target, once. `run_id` begins each X-Request-ID; `itl` False spares the simulator some work.
+
+    `folder` and `say`: see LocustEngine.
+    """
     match target:
         case Path():
             return SimulationEngine(_cluster(target, seed), itl=itl)
         case Endpoint():
-            return LocustEngine(target, classes, run_id, watch, load_ceiling())
+            return LocustEngine(target, classes, run_id, watch, load_ceiling(), folder=folder, say=say)
         case _:
             assert_never(target)
 
@@ -101,6 +111,7 @@ def _endpoint_conditions(endpoint: Endpoint, plan: RequestPlan) -> Mapping[str, 
         "idle_timeout_s": endpoint.idle_s,
         "abort_on": [str(rule) for rule in endpoint.abort_on],
         "preflight": endpoint.preflight,
+        "workers": endpoint.spread.workers,
         "tokenizer": ESTIMATE.label if endpoint.tokenizer is None else endpoint.tokenizer.as_posix(),
         "error_texts": TABLE_VERSION,
     }

@@ -11,12 +11,14 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
-from loadlab.campaign.target import Target, Watch, check_target, conditions_of, engine_name, engine_of, target_name
-from loadlab.engines.base import Progress, RecordSink
+from loadlab.campaign.target import Target, check_target, conditions_of, engine_name, engine_of, target_name
+from loadlab.engines.base import Progress, RecordSink, RunStoppedError
 from loadlab.engines.endpoint import TargetUnreachableError
-from loadlab.engines.locust import RunStoppedError
+from loadlab.engines.live import Watch
+from loadlab.engines.locust import Say
 from loadlab.record.manifest import HostFacts, Manifest, Status, load_host_facts, load_versions
 from loadlab.record.run_dir import RunDir
+from loadlab.record.shares import WORKERS_FOLDER
 from loadlab.report.summary import dump_summary, summarise_run
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.files import trace_of
@@ -73,10 +75,20 @@ def prepare(scenario: Scenario, target: Target, seed: int, target_seed: int | No
     return Trial(scenario=scenario, target=target, seed=seed, plan=plan, warnings=warnings, target_seed=target_seed)
 
 
-def replay(trial: Trial, sink: RecordSink, progress: Progress, *, itl: bool = True, watch: Watch | None = None) -> None:
-    """Replays the trial on its target. `watch` sees a run over HTTP as it stands."""
+def replay(
+    trial: Trial,
+    sink: RecordSink,
+    progress: Progress,
+    *,
+    itl: bool = True,
+    watch: Watch | None = None,
+    folder: Path | None = None,
+    say: Say | None = None,
+) -> None:
+    """Replays the trial on its target. `watch` sees a run over HTTP as it stands; `folder` and `say`: see LocustEngine."""
     run_id = f"{trial.scenario.name}-{secrets.token_hex(4)}"
-    engine_of(trial.target, trial.scenario.classes, trial.drawn_with, run_id, itl=itl, watch=watch).replay(trial.plan, sink, progress)
+    engine = engine_of(trial.target, trial.scenario.classes, trial.drawn_with, run_id, itl=itl, watch=watch, folder=folder, say=say)
+    engine.replay(trial.plan, sink, progress)
 
 
 def record(
@@ -88,6 +100,7 @@ def record(
     replace: bool = False,
     watch: Watch | None = None,
     summarise: bool = True,
+    say: Say | None = None,
 ) -> RunDir:
     """Replays the trial into a new run directory, finalises it and writes its summary, unless the caller will.
 
@@ -96,19 +109,19 @@ def record(
     """
     with RunDir.create(path, trial.manifest(host), replace=replace) as run:
         try:
-            replay(trial, run, progress, watch=watch)
+            replay(trial, run, progress, watch=watch, folder=path / WORKERS_FOLDER, say=say)
         except (KeyboardInterrupt, TargetUnreachableError):
             _close(run, trial, interrupted=True)
             raise
         except RunStoppedError as error:
-            _close(run, trial, interrupted=not error.is_lost)
+            _close(run, trial, interrupted=not error.is_lost, is_lost=error.is_lost)
             raise
         _close(run, trial, interrupted=False, summarise=summarise)
     return run
 
 
-def _close(run: RunDir, trial: Trial, *, interrupted: bool, summarise: bool = True) -> None:
-    run.finalise(len(trial.plan), interrupted=interrupted)
+def _close(run: RunDir, trial: Trial, *, interrupted: bool, is_lost: bool = False, summarise: bool = True) -> None:
+    run.finalise(len(trial.plan), interrupted=interrupted, incomplete=is_lost)
     if summarise:
         write_summary(run)
 

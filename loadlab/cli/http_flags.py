@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loadlab.cli.spread_flags import SpreadFlags, spread_of
 from loadlab.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class HttpFlags:
     preflight: bool
     tokenizer: Path | None = None
     yes: bool
+    spread: SpreadFlags | None = None
 
     def refuse(self, why: str) -> None:
         """Raises InputError if one of them was given; for targets that are not HTTP."""
@@ -95,6 +97,8 @@ class HttpFlags:
         for flag, value in given.items():
             if value is not None:
                 raise InputError(why, key=flag)
+        if self.spread is not None and self.spread.given is not None:
+            raise InputError(why, key=self.spread.given)
 
 
 def is_http(target: str | None) -> bool:
@@ -106,6 +110,7 @@ def build_endpoint(target: str, flags: HttpFlags, screen: Screen) -> Endpoint:
     """The endpoint that target and flags describe. Raises InputError naming the flag. Says what a person must know of it."""
     from loadlab.engines.abort import parse_abort_rule
     from loadlab.engines.endpoint import Endpoint, load_api_key, parse_url
+    from loadlab.engines.spread import Spread
 
     scheme, host, port, base_path = parse_url(target)
     every, models = _models(flags.model)
@@ -126,6 +131,7 @@ def build_endpoint(target: str, flags: HttpFlags, screen: Screen) -> Endpoint:
         abort_on=tuple(map(parse_abort_rule, flags.abort_on or ())),
         preflight=flags.preflight,
         tokenizer=flags.tokenizer,
+        spread=Spread() if flags.spread is None else spread_of(flags.spread),
     )
     if flags.insecure:
         screen.say("WARNING: --insecure: the TLS certificate is NOT verified; whoever is between may read the API key and forge answers")

@@ -17,9 +17,10 @@ from loadlab.cli.screen import PLAIN_LINE_EVERY_S, Screen
 from loadlab.units import format_duration
 
 if TYPE_CHECKING:
-    from loadlab.campaign.target import Target, Watch
-    from loadlab.engines.live import LiveView
+    from loadlab.campaign.target import Target
+    from loadlab.engines.live import LiveView, Watch
 
+LAG_LIMIT_S = 0.010  # as in `analysis.validity`: the worst of a fifth of a second, where that judges p99
 Show = Callable[[str, int, int], None]
 
 
@@ -92,7 +93,21 @@ def live_table(doing: str, view: LiveView) -> Group:
         table.add_row(f"{name} p50", format_duration(p50_s), "p95", format_duration(p95_s))
     not_ok = [Text(f"not OK: {_causes(view)}", style="red", overflow="ellipsis", no_wrap=True)] if view.causes else []
     dim = Text(f"rates: the last {view.window_s:.0f} s; latencies: OK requests of that time", style="dim")
-    return Group(title, table, *not_ok, dim)
+    return Group(title, table, *not_ok, *_workers_table(view), dim)
+
+
+def _workers_table(view: LiveView) -> list[Table]:
+    """A row per worker, where there are several: who is slow shows before the run is spoilt."""
+    if not view.workers:
+        return []
+    table = Table.grid(padding=(0, 2))
+    for _ in range(5):
+        table.add_column(justify="right", no_wrap=True)
+    for worker in view.workers:
+        lag = Text(f"lag {format_duration(worker.lag_s)}", style="bold red" if worker.lag_s > LAG_LIMIT_S else "")
+        core = f"{100 * worker.cpu_share:.0f} % of a core"
+        table.add_row(f"worker {worker.worker}", f"{_rate(worker.sent_per_s)}/s", lag, core, f"{worker.in_flight:,} in flight")
+    return [table]
 
 
 def _causes(view: LiveView) -> str:

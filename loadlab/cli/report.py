@@ -13,16 +13,21 @@ EPILOG = """Examples:
   loadlab report runs/t4
 
   loadlab report runs/t4/E10 --json
+
+  loadlab report runs/t4/E10 --figures -q
 """
 
 
 def report(
     run_directory: Annotated[Path, typer.Argument(help="A run directory, or that of a campaign.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout, and nothing else; tables go to stderr.")] = False,
-    write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
+    write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures, and report.md.")] = True,
+    figure_files: Annotated[
+        bool, typer.Option("--figures", help="Write every figure as SVG and PNG into the directory's figures/ as well.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table.")] = False,
 ) -> None:
-    """Show what a run directory holds, and write its report.html again.
+    """Show what a run directory holds, and write its report.html and report.md again.
 
     A run that was killed is shown with the rows that it has.
     """
@@ -35,7 +40,7 @@ def report(
     screen.show(summary)
     if write_report:
         with screen.busy("drawing the report"):
-            report_file = save_report(run_directory, summary)
+            report_file = save_report(run_directory, summary, figure_files=figure_files)
         screen.say(f"report: {report_file}")
     if as_json:
         sys.stdout.buffer.write(dump_summary(summary))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loadlab.cli import http_flags, slo_flags
+from loadlab.cli import http_flags, slo_flags, spread_flags
 from loadlab.cli.catalog import GpusOption, ModelsOption, extend
 from loadlab.cli.http_flags import HttpFlags
+from loadlab.cli.spread_flags import SpreadFlags
 from loadlab.cli.targets import parse_target
 from loadlab.errors import ExitCode, InputError, RunInterruptedError
 
@@ -67,6 +68,14 @@ def run(
     insecure: http_flags.Insecure = False,
     preflight: http_flags.Preflight = True,
     tokenizer: http_flags.Tokenizer = None,
+    workers: spread_flags.Workers = None,
+    master: spread_flags.MasterFlag = False,
+    expect_workers: spread_flags.ExpectWorkers = None,
+    bind: spread_flags.Bind = None,
+    worker: spread_flags.WorkerFlag = False,
+    master_host: spread_flags.MasterHost = None,
+    master_port: spread_flags.MasterPort = None,
+    web_ui: spread_flags.WebUi = None,
     yes: http_flags.Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else; tables go to stderr.")] = False,
     write_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html with figures.")] = True,
@@ -103,6 +112,10 @@ def run(
     http = HttpFlags(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
         timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
+        spread=SpreadFlags(
+            workers=workers, master=master, expect_workers=expect_workers, bind=bind, worker=worker, master_host=master_host,
+            master_port=master_port, web_ui=web_ui,
+        ),
     )  # fmt: skip
     aim = parse_target(target, http, screen, is_campaign=is_campaign(scenario), scenario=scenario)
     try:
@@ -162,7 +175,7 @@ def _run_single(
     from loadlab.campaign.results import load_summary
     from loadlab.campaign.trial import prepare, record, write_summary
     from loadlab.cli.live import live_screen
-    from loadlab.engines.locust import RunStoppedError
+    from loadlab.engines.base import RunStoppedError
 
     trial = prepare(scenario, target, seed)
     for warning in trial.warnings:
@@ -171,7 +184,9 @@ def _run_single(
         http_flags.confirm(target, [trial.plan], yes=yes)
     try:
         with live_screen(screen, scenario.name, target) as (progress, watch):
-            run_dir = record(trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch, summarise=False)
+            run_dir = record(
+                trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch, summarise=False, say=screen.say
+            )
         if band:
             with screen.busy("simulating both ends of the band"):
                 write_band(trial, run_dir, lambda *_: None)

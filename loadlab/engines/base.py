@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from loadlab.errors import ExitCode, LoadlabError
 from loadlab.record.client import ClientFacts
 from loadlab.record.request import RequestRecord
 from loadlab.record.rows import Row
 from loadlab.scenario.plan import RequestPlan
 
 Progress = Callable[[int, int], None]  # (rows so far, rows planned)
+
+
+class RunStoppedError(LoadlabError):
+    """The run ended before its plan did. `is_lost`: a load generator died, so that what has no row may have been sent."""
+
+    def __init__(self, reason: str, exit_code: ExitCode, *, is_lost: bool = False) -> None:
+        super().__init__(reason)
+        self.exit_code, self.is_lost = exit_code, is_lost
 
 
 class RecordSink(Protocol):

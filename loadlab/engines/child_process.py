@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from loadlab.engines.messages import Job
+from loadlab.engines.messages import Job, MasterJob
 
 MODULE = "loadlab.engines.locust_child"
 END_WITHIN_S = 3.0
@@ -44,7 +44,7 @@ class Child:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout.fileno()
         self._pending = b""
         self._is_silent = False
-        self._secret: str | None = None
+        self._secrets: list[str] = []
 
     def __enter__(self) -> Child:
         return self
@@ -59,8 +59,13 @@ class Child:
 
     def hand_over(self, job: Job, plan: bytes) -> None:
         """Gives the child its job. A child that is gone is noticed later, by its silence."""
-        self._secret = job.api_key
-        self._write(orjson.dumps(dataclasses.asdict(job), option=orjson.OPT_APPEND_NEWLINE) + plan)
+        self._secrets = [secret for secret in (job.api_key, job.link and job.link.token) if secret]
+        self._write(orjson.dumps({"role": "send", **dataclasses.asdict(job)}, option=orjson.OPT_APPEND_NEWLINE) + plan)
+
+    def lead(self, job: MasterJob) -> None:
+        """Makes the child a master."""
+        self._secrets = [job.token]
+        self._write(orjson.dumps({"role": "lead", **dataclasses.asdict(job)}, option=orjson.OPT_APPEND_NEWLINE))
 
     def say(self, word: bytes) -> None:
         """Sends one of the words of `messages`."""
@@ -75,10 +80,15 @@ class Child:
 
     def messages(self, timeout_s: float) -> Iterator[dict[str, Any]]:
         """What it said within `timeout_s`; returns at once when there is something."""
-        if self._is_silent:
-            return
-        if not select.select([self._stdout], [], [], timeout_s)[0]:
-            return
+        if not self._is_silent and select.select([self._stdout], [], [], timeout_s)[0]:
+            yield from self.take()
+
+    def fileno(self) -> int:
+        """Of what it says, for `select`."""
+        return self._stdout
+
+    def take(self) -> Iterator[dict[str, Any]]:
+        """What it said; waits where it said nothing yet."""
         data = os.read(self._stdout, READ_BYTES)
         self._is_silent = not data
         *lines, self._pending = (self._pending + data).split(b"\n")
@@ -99,8 +109,8 @@ class Child:
         how = "it does not end" if code is None else f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - WORDS_BYTES))
         words = self._errors.read().decode(errors="replace").strip()
-        if self._secret is not None:
-            words = words.replace(self._secret, "[API key]")
+        for secret in self._secrets:
+            words = words.replace(secret, "[secret]")
         return f"{how}\n{words}" if words else how
 
     def end(self) -> None:

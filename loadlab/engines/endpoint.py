@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadlab.engines.abort import AbortRule
+from loadlab.engines.spread import Spread
 from loadlab.errors import ExitCode, InputError, LoadlabError
 
 DEFAULT_TIMEOUT_S = 600.0  # for requests to which the scenario gives no limit
@@ -58,6 +59,7 @@ class Endpoint:
     idle_s: float = DEFAULT_IDLE_S  # between two pieces of an answer that has begun
     abort_on: tuple[AbortRule, ...] = ()
     preflight: bool = True
+    spread: Spread = field(default_factory=Spread)
     tokenizer: Path | None = None  # folder with tokenizer.json, for prompts of exactly the planned tokens; None: four characters a token
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,17 @@ from loadlab.scenario.plan import RequestPlan
 
 WINDOW_S = 10.0
 SHOWN_CAUSES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """One worker: requests/s and share of a core over the window, the worst dispatch lag in its last news, what is in flight."""
+
+    worker: int
+    sent_per_s: float
+    lag_s: float
+    cpu_share: float
+    in_flight: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,10 @@ class LiveView:
     e2e_p95_s: float | None
     last_due_s: float | None  # when the last arrival of the plan is due
     is_stopping: bool
+    workers: tuple[WorkerView, ...] = ()  # of several
+
+
+Watch = Callable[[LiveView], None]  # sees a run as it stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,17 @@ class _Latencies:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What one worker said of itself."""
+
+    at_s: float
+    sent: int
+    in_flight: int
+    lag_s: float
+    cpu_s: float
+
+
 class LiveWindow:
     """Rows in, views out."""
 
@@ -70,13 +96,15 @@ class LiveWindow:
         self._is_open = len(self._arrivals) == len(plan)
         self._ends: deque[tuple[float, _Latencies]] = deque()  # when told, of OK rows
         self._causes: Counter[Cause] = Counter()
-        self._sends: deque[tuple[float, int]] = deque([(0.0, 0)])  # (at, sent so far)
-        self.at_s, self.ended, self._ok, self._oom, self._in_flight = 0.0, 0, 0, 0, 0
+        self._sends: deque[tuple[float, int]] = deque([(0.0, 0)])  # (at, sent so far by all)
+        self._news: dict[int, deque[_News]] = {}  # by worker
+        self.at_s, self.ended, self._ok, self._oom = 0.0, 0, 0, 0
 
     def add(self, records: Sequence[RequestRecord], news: Mapping[str, Any]) -> None:
-        """What the child told."""
-        self.at_s, self._in_flight = news["at_s"], news["in_flight"]
-        self._sends.append((self.at_s, news["sent"]))
+        """What a worker told."""
+        self._note(news)
+        self.at_s = max(self.at_s, news["at_s"])
+        self._sends.append((self.at_s, sum(told[-1].sent for told in self._news.values())))
         self.ended += len(records)
         for record in records:
             if record.outcome is Outcome.OK:
@@ -89,6 +117,15 @@ class LiveWindow:
             self._ends.popleft()
         while len(self._sends) > 2 and self._sends[1][0] <= self.at_s - WINDOW_S:
             self._sends.popleft()
+
+    def _note(self, news: Mapping[str, Any]) -> None:
+        told = self._news.setdefault(news.get("worker", 0), deque())
+        told.append(_News(news["at_s"], news["sent"], news["in_flight"], news.get("lag_s", 0.0), news.get("cpu_s", 0.0)))
+        while len(told) > 2 and told[1].at_s <= told[-1].at_s - WINDOW_S:
+            told.popleft()
+
+    def _workers(self) -> tuple[WorkerView, ...]:
+        return tuple(_worker_view(k, self._news[k]) for k in sorted(self._news))
 
     def view(self, *, is_stopping: bool) -> LiveView:
         """The run now."""
@@ -107,7 +144,7 @@ class LiveWindow:
             ok=self._ok,
             oom=self._oom,
             causes=tuple(self._causes.most_common(SHOWN_CAUSES)),
-            in_flight=self._in_flight,
+            in_flight=sum(told[-1].in_flight for told in self._news.values()),
             sent=sent,
             offered_per_s=float(due[1] - due[0]) / span_s if self._is_open and span_s > 0 else None,
             achieved_per_s=(sent - sent_before) / span_s if span_s > 0 else 0.0,
@@ -119,4 +156,17 @@ class LiveWindow:
             e2e_p95_s=order_statistic(e2e, 0.95),
             last_due_s=float(self._arrivals[-1]) if self._is_open and len(self._arrivals) else None,
             is_stopping=is_stopping,
+            workers=self._workers() if len(self._news) > 1 else (),
         )
+
+
+def _worker_view(worker: int, told: Sequence[_News]) -> WorkerView:
+    first, last = told[0], told[-1]
+    span_s = last.at_s - first.at_s
+    return WorkerView(
+        worker=worker,
+        sent_per_s=(last.sent - first.sent) / span_s if span_s > 0 else 0.0,
+        lag_s=last.lag_s,
+        cpu_share=(last.cpu_s - first.cpu_s) / span_s if span_s > 0 else 0.0,
+        in_flight=last.in_flight,
+    )

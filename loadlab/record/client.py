@@ -22,3 +22,4 @@ class ClientFacts:
     stopped_because: str | None  # why the run ended before its plan did
     notes: tuple[str, ...] = ()  # what the preflight found, for people
     ceiling: Mapping[str, Any] | None = None  # what `loadlab doctor` last measured here; None: never
+    workers: tuple[Mapping[str, Any], ...] = ()  # of several: what each used, its clock, and why it was lost; () for one process

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import mmap
 import os
+import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -26,9 +27,11 @@ from loadlab.record.client import ClientFacts
 from loadlab.record.manifest import MANIFEST_FILE, Manifest, Status, load_manifest, save_manifest
 from loadlab.record.request import Cause, Outcome, RequestRecord
 from loadlab.record.rows import Columns, Row, encode_row, read_request_chunks, read_request_columns, read_timeline_chunks
+from loadlab.record.shares import WORKERS_FOLDER
 
 REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE = "requests.jsonl", "server.jsonl", "summary.json", "report.html"
-OUR_FILES = frozenset({MANIFEST_FILE, REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE})
+MARKDOWN_FILE, FIGURES = "report.md", "figures"
+OUR_FILES = frozenset({MANIFEST_FILE, REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE, MARKDOWN_FILE})
 _SCRATCH = frozenset({f".{name}.new" for name in OUR_FILES})
 _BUFFER_BYTES = 2**18
 _FLUSH_ROWS = 1024
@@ -136,11 +139,12 @@ class RunDir:
             except OSError as error:
                 raise _recording_failed(self.path / name, error) from None
 
-    def finalise(self, planned: int, *, interrupted: bool = False) -> Manifest:
+    def finalise(self, planned: int, *, interrupted: bool = False, incomplete: bool = False) -> Manifest:
         """Completes the rows to one per planned request, sorts them by seq, and writes the final status.
 
         A seq of range(planned) without a row becomes NOT_SENT (cause STOPPED) and the status `aborted` if `interrupted`,
-        else UNKNOWN (cause LOST) and `incomplete`. Works on a directory just written, or on one that was killed and opened.
+        else UNKNOWN (cause LOST) and `incomplete`, which it is too where the caller says so.
+        Works on a directory just written, or on one that was killed and opened.
         Raises InputError if a seq is there twice or lies outside range(planned).
         """
         self.close()
@@ -154,7 +158,7 @@ class RunDir:
         if np.any(seqs[1:] < seqs[:-1]):
             _rewrite_sorted(path, seqs, np.frombuffer(self._sizes, dtype=np.int64))
         self._seqs, self._sizes, self._is_indexed = array("q"), array("q"), False  # 16 bytes a row that nobody needs from here on
-        finished = Status.INCOMPLETE if self._has_unknown else Status.COMPLETE
+        finished = Status.INCOMPLETE if self._has_unknown or incomplete else Status.COMPLETE
         self.manifest = self.manifest.with_status(Status.ABORTED if interrupted else finished)
         save_manifest(self.path, self.manifest)
         return self.manifest
@@ -217,11 +221,12 @@ def _make_room(path: Path, replace: bool) -> None:
     present = {entry.name for entry in path.iterdir()}
     if not replace and present:
         raise FileExistsError
-    foreign = present - OUR_FILES - _SCRATCH - {f".{REQUESTS_FILE}.sorted", "figures"}
+    foreign = present - OUR_FILES - _SCRATCH - {f".{REQUESTS_FILE}.sorted", "figures", WORKERS_FOLDER}
     if foreign:
         raise InputError(f"holds {sorted(foreign)[0]!r}, which is not loadlab's; choose another --out", source=str(path))
-    for name in sorted(present - {"figures"}, key=lambda name: name != MANIFEST_FILE):
+    for name in sorted(present - {"figures", WORKERS_FOLDER}, key=lambda name: name != MANIFEST_FILE):
         (path / name).unlink()
+    shutil.rmtree(path / WORKERS_FOLDER, ignore_errors=True)
 
 
 def _exists(path: Path) -> InputError:

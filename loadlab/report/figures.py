@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from loadlab.analysis.table import FloatArray
-from loadlab.report.figure_style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RC, SKY, VERMILION, as_svg
+from loadlab.report.figure_style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RC, SKY, VERMILION, YELLOW, Drawing, as_svg
 from loadlab.report.series import DistributionSeries, ShardSeries, TimelineSeries
 from loadlab.units import format_duration
 
+MAX_STRETCH = 2.0  # a limit farther out than this times the longest is named, not drawn: it would flatten the curve
 _REPLICA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 
 
@@ -32,7 +33,7 @@ class OverviewPoint:
     e2e_p95_s: float | None
 
 
-def draw_timeline(series: TimelineSeries, name: str) -> str:
+def draw_timeline(series: TimelineSeries, name: str) -> Drawing:
     """Stacked panels over one time axis: rates, requests in flight and queued, and what each replica did; OOM and preemption marked."""
     with mpl.rc_context(RC | {"svg.hashsalt": f"timeline {name}"}):
         draws = _panels(series)
@@ -40,6 +41,8 @@ def draw_timeline(series: TimelineSeries, name: str) -> str:
         figure = Figure(figsize=(8.4, height))
         panels = figure.subplots(len(draws), 1, sharex=True, squeeze=False)[:, 0]
         for draw, axes in zip(draws, panels, strict=True):
+            for start_s, end_s in series.bursts_s:
+                axes.axvspan(start_s, end_s, color=YELLOW, alpha=0.25, linewidth=0, zorder=0)
             draw(axes, series)
         panels[-1].set_xlabel("seconds since the start of the run")
         panels[-1].set_xlim(series.edges_s[0], series.edges_s[-1])
@@ -60,7 +63,7 @@ def _panels(series: TimelineSeries) -> list[Callable[[Axes, TimelineSeries], Non
     return draws
 
 
-def draw_shards(series: ShardSeries, name: str) -> str:
+def draw_shards(series: ShardSeries, name: str) -> Drawing:
     """A row for each GPU over time, dark where it stood idle: the group of a slow GPU waits for it."""
     with mpl.rc_context(RC | {"svg.hashsalt": f"shards {name}", "axes.grid": False}):
         figure = Figure(figsize=(8.4, 0.9 + 0.17 * len(series.names)))
@@ -143,18 +146,21 @@ def _legend(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.05), borderaxespad=0, handlelength=1.2)
 
 
-def draw_distributions(series: Mapping[str, DistributionSeries], name: str) -> str:
-    """Side by side, each latency's share of OK requests that took at most so long (empirical distribution), percentiles marked."""
+def draw_distributions(series: Mapping[str, DistributionSeries], name: str, limits_s: Mapping[str, float] | None = None) -> Drawing:
+    """Side by side, each latency's share of OK requests that took at most so long (empirical distribution), percentiles marked.
+
+    `limits_s`: of an SLO, by the names of `series`; drawn as dashed lines where they fall into the picture or stretch it little.
+    """
     with mpl.rc_context(RC | {"svg.hashsalt": f"distribution {name}"}):
         figure = Figure(figsize=(8.4, 2.7))
         for axes, (label, one) in zip(figure.subplots(1, len(series), sharey=True), series.items(), strict=True):
-            _draw_distribution(axes, label, one)
+            _draw_distribution(axes, label, one, (limits_s or {}).get(label))
         figure.axes[0].set_ylabel("OK requests, %")
         figure.subplots_adjust(left=0.075, right=0.985, top=0.9, bottom=0.2, wspace=0.08)
         return as_svg(figure, f"latency distributions of {name}")
 
 
-def _draw_distribution(axes: Axes, label: str, one: DistributionSeries) -> None:
+def _draw_distribution(axes: Axes, label: str, one: DistributionSeries, limit_s: float | None) -> None:
     axes.set_title(f"{label} (n = {one.n:,})", fontsize=9, loc="left")
     axes.set_ylim(0, 103)
     if one.n == 0:
@@ -166,6 +172,11 @@ def _draw_distribution(axes: Axes, label: str, one: DistributionSeries) -> None:
         share = 100 * float(name.removeprefix("p")) / 100
         axes.plot([value], [share], "o", color=colour, markersize=5, label=f"{name} {format_duration(value)}")
     longest = max(float(one.values[-1]), 1e-6)
+    if limit_s is not None:
+        is_far = limit_s > MAX_STRETCH * longest
+        said = f"SLO {format_duration(limit_s)}" + (", beyond" if is_far else "")
+        axes.axvline(limit_s, color=BLACK, linestyle=(0, (4, 3)), linewidth=1.1, label=said)
+        longest = longest if is_far else max(longest, limit_s)
     is_empty_left = one.percentiles["p50"] > 0.5 * longest
     axes.legend(loc="upper left" if is_empty_left else "lower right", handletextpad=0.1, frameon=True, edgecolor="white", framealpha=0.85)
     axes.set_xlim(0, 1.04 * longest)
@@ -175,7 +186,7 @@ def _draw_distribution(axes: Axes, label: str, one: DistributionSeries) -> None:
     axes.set_xlabel(unit, labelpad=1)
 
 
-def draw_overview(points: Sequence[OverviewPoint], name: str) -> str:
+def draw_overview(points: Sequence[OverviewPoint], name: str) -> Drawing:
     """One line per experiment: success with its interval and OOMs on the left, p95 of TTFT and end to end on the right."""
     with mpl.rc_context(RC | {"svg.hashsalt": f"overview {name}"}):
         figure = Figure(figsize=(8.4, 1.0 + 0.25 * max(len(points), 2)))

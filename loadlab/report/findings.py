@@ -97,15 +97,20 @@ def has_failed(summary: Json, *, undecided_fails: bool = False) -> bool:
     return any(row["verdict"] in bad for run in runs for row in run.get("thresholds", ()))
 
 
+def slo_limits_text(slo: Json) -> str:
+    """The limits of a good request: "TTFT <= 800 ms, TPOT <= 60 ms (own limits: chat)"; "success" where there are none."""
+    limits = ", ".join(f"{words} <= {format_duration(slo['limits'][key])}" for key, words in _LIMITS.items() if key in slo["limits"])
+    classes = f" (own limits: {', '.join(map(clean_text, slo['classes']))})" if slo["classes"] else ""
+    return f"{limits or 'success'}{classes}"
+
+
 def slo_sentences(summary: Json) -> Iterator[str]:
     """What a good request is, how many were, and how fast the error budget goes."""
     slo = summary.get("slo")
     if slo is None:
         return
-    limits = ", ".join(f"{words} <= {format_duration(slo['limits'][key])}" for key, words in _LIMITS.items() if key in slo["limits"])
-    classes = f" (own limits: {', '.join(map(clean_text, slo['classes']))})" if slo["classes"] else ""
     attained, goodput = measure_text(slo["attainment"], "share"), measure_text(slo["goodput_per_s"], "/s")
-    yield f"SLO {limits or 'success'}{classes}: attained by {attained}; target {format_share(slo['target'])}. Goodput {goodput}."
+    yield f"SLO {slo_limits_text(slo)}: attained by {attained}; target {format_share(slo['target'])}. Goodput {goodput}."
     budget = slo["error_budget"]
     if budget["burn"]["value"] is None:
         return

@@ -41,6 +41,7 @@ from loadlab.report.text import (
     whole_percent,
 )
 from loadlab.report.validity import validity_lines
+from loadlab.report.verdict_box import verdict_box
 from loadlab.units import format_duration, format_share
 
 Json = Mapping[str, Any]
@@ -95,7 +96,7 @@ def _render(summary: Json, sections: Sequence[Section], figures: Mapping[str, st
         busy_note=BUSY_NOTE,
         interval_note=INTERVAL_NOTE,
         causes=cause_lines(summary.get("experiments", ())),
-        headline=_headline(summary),
+        box=verdict_box(summary),
         verdicts=list(_verdicts(sections)),
         validity=_VALIDITY.get(summary["status"], ""),
         predictions=_predictions(sections),
@@ -117,20 +118,6 @@ def _render(summary: Json, sections: Sequence[Section], figures: Mapping[str, st
 def _cleaned(section: Section) -> Json:
     cleaned: Json = clean_tree(section.summary)
     return cleaned
-
-
-def _headline(summary: Json) -> str:
-    totals = summary["totals"]
-    asked = f"{totals['planned']:,} requests"
-    if "experiments" in summary:
-        asked += f" in {len(summary['experiments'])} experiments"
-    if totals["success_rate"]["value"] is None:
-        return f"{asked} were planned."
-    low, high = totals["success_rate"]["low"], totals["success_rate"]["high"]
-    interval = f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)" if low is not None else ""
-    share = format_share(totals["success_rate"]["value"])
-    said = f"{asked} were planned; {totals['ok']:,} succeeded: {share}{interval}. The others: {failures_text(totals)}."
-    return said.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _verdicts(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ MIN_RATE_BINS = 24
 MIN_MEAN_COUNT = 5
 MAX_POINTS = 160
 MIN_SPREAD = 0.01  # of busy shares in a group, below which its GPUs look alike
+BURST_SIGMAS = 4.0
 MAX_REPLICAS = 4  # more lines than that in one panel cannot be told apart
 
 Rows = list[Mapping[str, Any]]
@@ -50,6 +51,7 @@ class TimelineSeries:
     in_flight: FloatArray  # sent and not ended, time mean
     waiting: FloatArray | None  # queued at the server, time mean, all replicas; None without a server timeline
     replicas: tuple[ReplicaSeries, ...]
+    bursts_s: tuple[tuple[float, float], ...]  # spans with far more due than on average
     preempted_s: FloatArray  # middles of bins with a preemption
     oom_s: FloatArray  # middles of bins with an OOM
 
@@ -99,6 +101,7 @@ def timeline_series(table: RequestTable, timeline: Iterable[Mapping[str, Any]]) 
     edges_s = _edges(table, rows)
     rate_edges_s = _rate_edges(edges_s, len(table))
     width_s = rate_edges_s[1] - rate_edges_s[0]
+    due = _counts(table.scheduled_s, rate_edges_s)
     ok = table.ok
     sent = ~np.isnan(table.sent_s) & ~np.isnan(table.finished_s) & ~table.has_outcome(Outcome.NOT_SENT)
     by_replica: dict[str, Rows] = {}
@@ -108,12 +111,13 @@ def timeline_series(table: RequestTable, timeline: Iterable[Mapping[str, Any]]) 
     return TimelineSeries(
         edges_s=edges_s,
         rate_edges_s=rate_edges_s,
-        offered_per_s=_counts(table.scheduled_s, rate_edges_s) / width_s,
+        offered_per_s=due / width_s,
         ok_per_s=_counts(table.finished_s[ok], rate_edges_s) / width_s,
         failed_per_s=_counts(table.finished_s[~ok], rate_edges_s) / width_s,
         in_flight=mean_overlap(table.sent_s[sent], table.finished_s[sent], edges_s),
         waiting=np.nansum(waiting, axis=0) if waiting else None,
         replicas=_replica_series(by_replica, edges_s),
+        bursts_s=_bursts(due, rate_edges_s),
         preempted_s=_moments(rows, "preemptions", edges_s),
         oom_s=_moments(rows, "ooms", edges_s),
     )
@@ -158,6 +162,17 @@ def _rate_edges(edges_s: FloatArray, requests: int) -> FloatArray:
 def _counts(times_s: FloatArray, edges_s: FloatArray) -> FloatArray:
     known = times_s[~np.isnan(times_s)]
     return np.histogram(known, bins=edges_s)[0].astype(np.float64)
+
+
+def _bursts(due: FloatArray, edges_s: FloatArray) -> tuple[tuple[float, float], ...]:
+    """Spans of bins with at least twice the mean number due, and more than Poisson arrivals of that mean have in 1 bin of 10,000."""
+    sending = due[: np.flatnonzero(due)[-1] + 1] if due.any() else due
+    mean = float(sending.mean()) if len(sending) else 0.0
+    is_burst = (
+        np.concatenate([[False], due >= mean + max(mean, BURST_SIGMAS * math.sqrt(mean)), [False]]) if mean else np.zeros(1, dtype=bool)
+    )
+    changes = np.flatnonzero(np.diff(is_burst.astype(np.int8)))
+    return tuple((float(edges_s[start]), float(edges_s[stop])) for start, stop in changes.reshape(-1, 2))
 
 
 def mean_overlap(starts_s: FloatArray, ends_s: FloatArray, edges_s: FloatArray) -> FloatArray:

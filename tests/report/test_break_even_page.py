@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from tests.cli.command import SCENARIOS, Command, command
+from tests.report.browser import BROWSER, WHY_SKIPPED, browser_page, open_file
 
 __all__ = ["command"]
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt-get install chromium)")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=WHY_SKIPPED)
 
 
 @pytest.fixture
@@ -28,16 +23,10 @@ def page(command: Command, tmp_path: Path) -> Iterator[Page]:
     file = SCENARIOS / "hosting" / "l40s-70b.toml"
     answer = command("break-even", "--capacity", file, "--against", "claude-sonnet-4-6", "--out", tmp_path, "-q")
     assert answer.code == 0, answer.err
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
-        page = browser.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto((tmp_path / "report.html").as_uri())
+    with browser_page() as (page, complaints):
+        open_file(page, tmp_path / "report.html", 1200)
         yield page
         assert complaints == []
-        browser.close()
 
 
 def state_of(page: Page) -> dict[str, Any]:

@@ -22,6 +22,15 @@ def test_rates_account_for_every_request() -> None:
     assert (series.failed_per_s * width_s).sum() == 2
 
 
+def test_a_burst_is_shaded_and_chance_is_not() -> None:
+    calm = [ok(float(second)) for second in range(200)]
+    assert timeline_series(build_table(calm), []).bursts_s == ()
+    burst = [ok(100 + n / 50) for n in range(100)]
+    ((start_s, end_s),) = timeline_series(build_table([*calm, *burst]), []).bursts_s
+    assert start_s <= 100
+    assert 102 <= end_s <= 110
+
+
 def test_bins_are_those_of_the_server() -> None:
     series = timeline_series(build_table(five_requests()), [timeline_row(float(t)) for t in range(6)])
     assert series.edges_s.tolist() == [0, 1, 2, 3, 4, 5, 6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections import deque
 from typing import Any
 
@@ -43,6 +44,7 @@ class Dispatcher:
         self._flights: dict[int, tuple[Exchange, gevent.Greenlet[..., Any]]] = {}
         self._is_stopped = False
         self._landed = Event()
+        self._worst_lag_s = 0.0
         self.sent = 0
         self.in_flight = 0
         self.most_in_flight = 0
@@ -79,8 +81,10 @@ class Dispatcher:
             greenlet.kill(GivenUp(Ending.STOPPED), block=False)
 
     def state(self) -> dict[str, Any]:
-        """How the run stands, for the news."""
-        return {"sent": self.sent, "in_flight": self.in_flight, "at_s": self._clock.now_s()}
+        """How the run stands, for the news; the lag is the worst since this was last asked."""
+        lag_s, self._worst_lag_s = self._worst_lag_s, 0.0
+        used = {"cpu_s": time.process_time(), "lag_s": lag_s}
+        return {"sent": self.sent, "in_flight": self.in_flight, "at_s": self._clock.now_s(), **used}
 
     def _next(self) -> tuple[float, int | None]:
         arrival_s = float(self._plan.arrival_s[self._arrivals[0]]) if self._arrivals else np.inf
@@ -120,6 +124,7 @@ class Dispatcher:
             return
         self.sent += 1
         self.in_flight += 1
+        self._worst_lag_s = max(self._worst_lag_s, self._clock.now_s() - due_s)
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self._flights[seq] = (exchange, gevent.spawn(self._fly, seq, due_s, exchange, request))
 

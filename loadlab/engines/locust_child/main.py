@@ -10,24 +10,42 @@ import resource
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gevent
 import orjson
-from gevent.event import AsyncResult
-from gevent.os import make_nonblocking, nb_read
-from locust import User, task
-from locust.env import Environment
-from locust.exception import StopUser
+from locust.runners import LocalRunner, WorkerRunner
 
 from loadlab.engines.locust_child.clock import Clock
 from loadlab.engines.locust_child.connection import Connector, tls_context
 from loadlab.engines.locust_child.dispatcher import Dispatcher
-from loadlab.engines.locust_child.outbox import Outbox
+from loadlab.engines.locust_child.local_rows import LocalRows
+from loadlab.engines.locust_child.master import Master
+from loadlab.engines.locust_child.orders import Orders, obey
+from loadlab.engines.locust_child.outbox import Outbox, pipe
+from loadlab.engines.locust_child.own_use import use, used
 from loadlab.engines.locust_child.preflight import Refusal, try_target
 from loadlab.engines.locust_child.requests import RequestMaker
-from loadlab.engines.messages import DONE, DRAIN, GO, NOW, READY, REFUSED, STARTED, Job
+from loadlab.engines.locust_child.under_locust import Stage
+from loadlab.engines.locust_child.worker import MasterLink
+from loadlab.engines.messages import (
+    BYE,
+    DONE,
+    GO,
+    JOINED,
+    LOST_AFTER_S,
+    READY,
+    REFUSED,
+    START,
+    STARTED,
+    Job,
+    Link,
+    MasterJob,
+    share_of,
+)  # fmt: skip
+from loadlab.scenario.plan import RequestPlan
 from loadlab.scenario.plan_bytes import load_plan
 
 HEAD_START_S = 0.5  # from the word to second 0: time for locust to start, and to make the first requests
@@ -38,56 +56,93 @@ _RARELY = (100_000, 50, 100)  # allocations before a collection: nothing here ma
 def main() -> None:
     """Runs one job from stdin. The process ends with it."""
     _die_with_parent()
-    outbox = Outbox(_take_stdout())
-    job, plan_bytes = _take_job(sys.stdin.fileno())
+    outbox = Outbox(pipe(_take_stdout()))
+    table = orjson.loads(_read_line(sys.stdin.fileno()))
+    if table.pop("role") == "lead":
+        Master(MasterJob(**table), outbox).run()
+        return
+    job, plan = _take_job(table, sys.stdin.fileno())
     _raise_limit()
-    plan = load_plan(plan_bytes)
-    maker = RequestMaker(job, plan)
+    if job.link is None:
+        _send_alone(job, plan, outbox)
+    else:
+        _send_as_worker(job, job.link, plan, outbox)
+
+
+def _send_alone(job: Job, plan: RequestPlan, outbox: Outbox) -> None:
+    """The parent commands."""
+    maker, connector = _tools(job, plan)
+    if not _is_ready(job, plan, maker, connector, outbox) or _read_line(sys.stdin.fileno()) != GO:
+        return
+    _calm_down()
+    clock = Clock(time.monotonic() + HEAD_START_S)
+    stage, orders = Stage(), Orders()
+    dispatcher = orders.dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox)
+    outbox.tell(STARTED, wall_s=time.time() + HEAD_START_S, monotonic_s=clock.t0_monotonic_s)
+    gevent.spawn(obey, orders.take)
+    outbox.tell(DONE, **_replay(dispatcher, outbox, stage, stage.environment.create_local_runner()), connections=connector.opened)
+
+
+def _send_as_worker(job: Job, link: Link, plan: RequestPlan, parent: Outbox) -> None:
+    """The master commands. The parent, who may be on another machine than the master, is told how it goes, and may stop us."""
+    stage, orders = Stage(), Orders()
+    gevent.spawn(obey, orders.take)
+    try:
+        master = MasterLink(link, stage, orders, parent)
+        place = master.join(plan.digest, job)
+        job = replace(job, worker=place["worker"], workers=place["workers"], run_id=place["run_id"])
+        job = replace(job, max_in_flight=share_of(job.max_in_flight, job.worker, job.workers))
+        rows = LocalRows(Path(link.folder), job, plan)
+    except (TimeoutError, RuntimeError, gevent.Timeout, OSError) as error:
+        parent.tell(REFUSED, reason=str(error))
+        return
+    parent.tell(JOINED, worker=job.worker, workers=job.workers)
+    outbox = Outbox(master.send, rows.add)
+    maker, connector = _tools(job, plan)
+    if not _is_ready(job, plan, maker, connector, outbox):
+        parent.tell(REFUSED, reason="the target refused the first request; the master says why")
+        master.said[BYE].wait(timeout=LOST_AFTER_S)
+        return
+    _calm_down()
+    try:
+        clock = Clock(master.said[START].get()["t0_s"])
+    except RuntimeError as error:
+        parent.tell(REFUSED, reason=str(error))
+        return
+    dispatcher = orders.dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox)
+    facts = _replay(dispatcher, outbox, stage, master.runner)
+    stopped = master.cut_off or ("it was told to stop" if orders.is_told else None)
+    done = {**facts, "connections": connector.opened, "rows": outbox.told, "stopped": stopped, "copy_error": rows.error}
+    outbox.tell(DONE, **done)
+    parent.tell(DONE, **done)
+    master.said[BYE].wait(timeout=2 * LOST_AFTER_S)
+
+
+def _tools(job: Job, plan: RequestPlan) -> tuple[RequestMaker, Connector]:
     context = tls_context(insecure=job.insecure) if job.scheme == "https" else None
-    connector = Connector(job.addresses, job.max_in_flight, job.host, context)
+    return RequestMaker(job, plan), Connector(job.addresses, job.max_in_flight, job.host, context)
+
+
+def _is_ready(job: Job, plan: RequestPlan, maker: RequestMaker, connector: Connector, outbox: Outbox) -> bool:
+    """Tries the target and tells what came of it."""
     try:
         notes = try_target(job, plan, maker, connector) if job.preflight else []
     except Refusal as refusal:
         outbox.tell(REFUSED, reason=str(refusal))
-        return
-    outbox.tell(READY, plan_digest=plan.digest, notes=notes)
-    if _read_line(sys.stdin.fileno()) != GO:
-        return
-    _calm_down()
-    clock = Clock(time.monotonic() + HEAD_START_S)
-    dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox)
-    outbox.tell(STARTED, wall_s=time.time() + HEAD_START_S, monotonic_s=clock.t0_monotonic_s)
-    gevent.spawn(_obey, dispatcher)
+        return False
+    outbox.tell(READY, plan_digest=plan.digest, notes=notes, options=repr(maker.options))
+    return True
+
+
+def _replay(dispatcher: Dispatcher, outbox: Outbox, stage: Stage, runner: LocalRunner | WorkerRunner) -> dict[str, Any]:
+    """From second 0 to the last row; what was used."""
     gevent.signal_handler(signal.SIGTERM, dispatcher.stop_now)
     telling = gevent.spawn(outbox.keep_telling, dispatcher.state)
-    before = _use()
-    _run_under_locust(dispatcher)
+    before = use()
+    stage.run(dispatcher, runner)
     outbox.finish()
     telling.join()
-    outbox.tell(DONE, **_used(before), most_in_flight=dispatcher.most_in_flight, connections=connector.opened)
-
-
-def _run_under_locust(dispatcher: Dispatcher) -> None:
-    """One user, whose one task is the dispatcher; locust's own pacing and statistics stay unused. Raises what the task raised."""
-    ended: AsyncResult[None] = AsyncResult()
-
-    class PlanUser(User):
-        @task
-        def replay(self) -> None:
-            try:
-                dispatcher.run()
-                ended.set()
-            except BaseException as error:  # locust would log it and begin again
-                ended.set_exception(error)
-            raise StopUser
-
-    environment = Environment(user_classes=[PlanUser])
-    runner = environment.create_local_runner()
-    runner.start(1, spawn_rate=1)
-    try:
-        ended.get()
-    finally:
-        runner.quit()
+    return {**used(before), "most_in_flight": dispatcher.most_in_flight}
 
 
 def _die_with_parent() -> None:
@@ -115,9 +170,9 @@ def _take_stdout() -> int:
     return pipe
 
 
-def _take_job(fd: int) -> tuple[Job, bytes]:
-    table = orjson.loads(_read_line(fd))
+def _take_job(table: dict[str, Any], fd: int) -> tuple[Job, RequestPlan]:
     table["addresses"] = tuple((family, ip, port) for family, ip, port in table["addresses"])
+    table["link"] = None if table["link"] is None else Link(**table["link"])
     job = Job(**table)
     data = bytearray()
     while len(data) < job.plan_bytes:
@@ -125,7 +180,7 @@ def _take_job(fd: int) -> tuple[Job, bytes]:
         if not part:
             os._exit(1)
         data += part
-    return job, bytes(data)
+    return job, load_plan(bytes(data))
 
 
 def _read_line(fd: int) -> bytes:
@@ -139,50 +194,8 @@ def _read_line(fd: int) -> bytes:
     return bytes(line)
 
 
-def _obey(dispatcher: Dispatcher) -> None:
-    """Does what the parent says; the end of its words means that it is gone."""
-    fd = sys.stdin.fileno()
-    make_nonblocking(fd)
-    while True:
-        word = nb_read(fd, 64)
-        if not word:
-            os._exit(1)
-        if NOW in word:
-            dispatcher.stop_now()
-        elif DRAIN in word:
-            dispatcher.drain()
-
-
 def _calm_down() -> None:
     """No pause of the collector in the middle of a run."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_RARELY)
-
-
-def _use() -> dict[str, float]:
-    return {"cpu_s": time.process_time(), "wall_s": time.monotonic(), "run_queue_wait_s": _run_queue_wait_s() or 0.0}
-
-
-def _used(before: dict[str, float]) -> dict[str, Any]:
-    spent = {key: value - before[key] for key, value in _use().items()}
-    if _run_queue_wait_s() is None:
-        spent.pop("run_queue_wait_s")
-    return {**spent, "cpu_total_s": time.process_time(), "peak_rss_bytes": _peak_rss_bytes()}
-
-
-def _run_queue_wait_s() -> float | None:
-    """Seconds in which this process could have run and had no core: the second figure of schedstat; None where there is none."""
-    try:
-        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def _peak_rss_bytes() -> int | None:
-    """Highest resident memory of this process; getrusage would count that of whoever started it."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)

@@ -1,0 +1,78 @@
+"""Pages as people see them: nothing complains, nothing runs off the side, and axe finds no fault in light or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from loadlab.report.files import save_campaign_report, save_run_report
+from loadlab.report.summary import summarise_run
+from tests.cli.command import CLUSTERS, SCENARIOS, Command, command
+from tests.record.examples import small_run
+from tests.report.browser import BROWSER, WHY_SKIPPED, browser_page, open_file
+from tests.report.examples import small_campaign
+
+__all__ = ["command"]
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=WHY_SKIPPED)
+WIDTHS = (400, 800, 1200)
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[tuple[Page, list[str]]]:
+    with browser_page() as found:
+        yield found
+
+
+def check(opened: tuple[Page, list[str]], path: Path, shots: Path) -> None:
+    """Audits a page in both colour schemes, and leaves a picture of it at each width."""
+    page, complaints = opened
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for width in WIDTHS:
+            open_file(page, path, width)
+            page.screenshot(path=shots / f"{path.parent.name}-{scheme}-{width}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path.name} runs off the side at {width} px"
+        found = Axe().run(page, options=RULES)
+        assert found.violations_count == 0, found.generate_report()
+    assert complaints == []
+
+
+def test_the_page_of_a_run(opened: tuple[Page, list[str]], tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    check(opened, save_run_report(run, summarise_run(run)), tmp_path)
+
+
+def test_the_page_of_a_campaign(opened: tuple[Page, list[str]], tmp_path: Path) -> None:
+    summary, runs = small_campaign(tmp_path)
+    check(opened, save_campaign_report(tmp_path, summary, runs), tmp_path)
+
+
+def test_the_page_of_a_comparison(opened: tuple[Page, list[str]], command: Command, tmp_path: Path) -> None:
+    for name, seed in (("base", 1), ("candidate", 2)):
+        ran = command(
+            "run",
+            SCENARIOS / "smoke.toml",
+            "--target",
+            f"sim:{CLUSTERS / 't4-14b.toml'}",
+            "--seed",
+            seed,
+            "--out",
+            tmp_path / name,
+            "--no-report",
+            "-q",
+        )
+        assert ran.code == 0, ran.err
+    compared = command("compare", tmp_path / "base", tmp_path / "candidate", "--out", tmp_path / "both", "-q")
+    assert compared.code == 0, compared.err
+    check(opened, tmp_path / "both" / "report.html", tmp_path)
+
+
+def test_the_page_of_a_break_even(opened: tuple[Page, list[str]], command: Command, tmp_path: Path) -> None:
+    answer = command("break-even", "--capacity", SCENARIOS / "hosting" / "l40s-70b.toml", "--out", tmp_path / "money", "-q")
+    assert answer.code == 0, answer.err
+    check(opened, tmp_path / "money" / "report.html", tmp_path)
