@@ -126,27 +126,12 @@ def _measure(
 
 
 def _summary(result: SearchResult, probing: Probing, note: str, screen: Screen) -> dict[str, Any]:
-    from loadlab.campaign.capacity import tokens_per_arrival
-    from loadlab.campaign.target import conditions_of, target_name
+    from loadlab.campaign.capacity import summarise_study
     from loadlab.cli.break_even import command_line
     from loadlab.record.manifest import load_versions
-    from loadlab.report.capacity import print_capacity, summarise_capacity
-    from loadlab.scenario.build import build_plan
-    from loadlab.scenario.rates import mean_rate_per_s, with_rate
+    from loadlab.report.capacity import print_capacity
 
-    plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 100), probing.seed)
-    summary = summarise_capacity(
-        result,
-        name=probing.scenario.name,
-        target=target_name(probing.target),
-        conditions=conditions_of(probing.target, plan, probing.seed),
-        slos=probing.slos,
-        seed=probing.seed,
-        rate_note=note,
-        tokens_per_arrival=tokens_per_arrival(probing),
-        versions=load_versions(),
-        command=command_line(),
-    )
+    summary = summarise_study(result, probing, note, load_versions(), command_line())
     print_capacity(summary, probing.slos, screen.tables)
     return summary
 
