@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import doctest
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,11 +14,11 @@ import loadlab
 from loadlab import api, capacity, load_run, run, simulate
 from loadlab.errors import InputError
 from tests.cli.command import Command, command
+from tests.docs.notebook import notebook_of
 from tests.engines.null_target import null_target
 
 __all__ = ["command"]
 ROOT = Path(__file__).parents[1]
-_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -37,11 +35,14 @@ def test_examples_of_the_docstrings_are_true(at_root: Path) -> None:
 
 
 def test_examples_of_the_page_run_in_order(at_root: Path) -> None:
-    names: dict[str, Any] = {}
-    blocks = _PYTHON.findall((ROOT / "docs" / "python-api.md").read_text())
-    assert len(blocks) >= 4
-    for block in blocks:
-        exec(compile(block, "docs/python-api.md", "exec"), names)
+    """As the notebook runs them, which has the same cells: `make notebook` makes it again when the page has changed."""
+    kept = json.loads((ROOT / "docs" / "python-api.ipynb").read_bytes())
+    made = notebook_of((ROOT / "docs" / "python-api.md").read_text())
+    assert len([cell for cell in made["cells"] if cell["cell_type"] == "code"]) >= 5
+    assert [cell["source"] for cell in made["cells"]] == [cell["source"] for cell in kept["cells"]]
+    said = "".join(out["text"] for cell in made["cells"] for out in cell.get("outputs", ()) if out["output_type"] == "stream")
+    assert said == "".join(out["text"] for cell in kept["cells"] for out in cell.get("outputs", ()) if out["output_type"] == "stream")
+    assert [out for cell in made["cells"] for out in cell.get("outputs", ()) if "image/png" in out.get("data", ())]
 
 
 def test_import_loads_nothing_heavy_and_unknown_names_are_no_attributes() -> None:
