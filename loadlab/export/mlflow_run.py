@@ -30,6 +30,7 @@ def log_to_mlflow(run: RunDir, tracking_uri: str) -> str:
         from mlflow.entities import Metric, Param, RunTag
     except ModuleNotFoundError:
         raise InputError("= mlflow needs mlflow: pip install 'loadlab[mlflow]'", key="--to") from None
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its 7 keep a wrong address silent for minutes
     summary = summarise_run(run)
     at_ms = int(began_s(run) * 1e3)
     params = [Param(key, value[:_LONGEST_PARAM]) for key, value in parameters(run.manifest.scenario)]
