@@ -8,7 +8,7 @@ DEMO := reports/runs/t4-study
 DEMO_HTTP := reports/runs/demo-http
 PORT ?= 8642
 
-.PHONY: help pictures demo demo-http reports docs drawing test lint types layers bench sbom wheel coverage lock clean
+.PHONY: help pictures demo demo-http reports notebook docs drawing test lint types layers bench sbom wheel coverage lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -58,6 +58,9 @@ demo-http: $(VENV)/.installed  ## Serve two simulated T4 over HTTP, load them fo
 	$(BIN)/python -c 'import socket, time; [time.sleep(0.1) for _ in range(100) if socket.socket().connect_ex(("127.0.0.1", $(PORT)))]'; \
 	$(BIN)/loadlab run scenarios/demo-http.toml --target http://127.0.0.1:$(PORT) --model llm-14b --yes --out $(DEMO_HTTP)/client \
 		|| test $$? -eq 98  # a machine that is busy with other things: the report says so
+
+notebook: $(VENV)/.installed  ## Run the blocks of docs/python-api.md again, for its notebook.
+	$(BIN)/python -m tests.docs.notebook docs/python-api.md
 
 test: lint types layers  ## Style, types, import layers, tests.
 	$(BIN)/python -m pytest -n auto

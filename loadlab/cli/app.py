@@ -18,6 +18,7 @@ from loadlab.cli import (
     compare,
     decide,
     doctor,
+    export,
     fleet,
     gate,
     import_results,
@@ -71,6 +72,7 @@ app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("import", epilog=import_results.EPILOG)(import_results.import_results)
 app.command("merge", epilog=merge.EPILOG)(merge.merge)
+app.command("export", epilog=export.EPILOG)(export.export)
 app.command("gate", epilog=gate.EPILOG)(gate.gate)
 app.add_typer(baseline.app, name="baseline")
 
