@@ -100,7 +100,7 @@ def from_levels(levels: Sequence[Level], budget: float) -> SearchResult:
         answer, certificate = Answer.NOT_MONOTONE, None
     elif curve.rate_per_s is not None:
         answer = Answer.CERTIFIED if certificate else Answer.NOT_CERTIFIED
-    elif all(level.bad == level.n for level in levels):
+    elif all(level.is_dead for level in levels):
         answer = Answer.TARGET_FAILED
     else:
         answer = Answer.ALWAYS if (curve.fitted <= budget).all() else Answer.NEVER
