@@ -63,7 +63,7 @@ def test_wrong_constants_are_corrected_and_their_source_written(runs: list[Path]
     assert not found.is_refused
     assert found.fit.values["step_s"] == pytest.approx(0.02, rel=0.1)
     assert found.fit.values["per_prefill_token_s"] == pytest.approx(0.11e-3, rel=0.1)
-    assert max(abs(figure.difference) for figure in found.figures) < 0.03
+    assert max(abs(figure.difference) for figure in found.figures) < 0.05
     assert max(abs(f.before_s / (f.measured.value or 1) - 1) for f in found.figures) > 0.3
     save_cluster(found, out := tmp_path / "deep" / "fitted.toml")
     again = load_cluster(out)
