@@ -78,7 +78,8 @@ def load_unit(text: str, scenario: Path | None, cluster: Path | None, slo: list[
     if slo and unit.scenario is not None:
         unit = replace(unit, scenario=with_flags(unit.scenario, slo))
     if cluster is not None:
-        unit = replace(unit, cluster=find_cluster(cluster))
+        file = find_cluster(cluster)
+        unit = replace(unit, cluster=file, is_whole=unit.is_whole or (unit.study is None and len(load_cluster(file).pools) > 1))
     return unit
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,15 +108,19 @@ def ways(study: FleetStudy, lost: list[Lost]) -> list[Way]:
     return found
 
 
-def play(study: FleetStudy, day: Day, lost: list[Lost], draws: int, say: Say) -> tuple[tuple[DayResult, ...], float]:
-    """The simulated days, and the error budget that they are judged by."""
-    slos = slos_of(day)
+def budget_of(day: Day) -> float:
+    """The error budget that hours are judged by: 1 - target."""
+    return round(1 - slos_of(day).target_of(None), 12)
+
+
+def play(study: FleetStudy, day: Day, lost: list[Lost], draws: int, say: Say) -> Iterator[DayResult]:
+    """The simulated days, one after another: who is interrupted has those that ended."""
 
     def shown(way: Way) -> Callable[[int, int], None]:
         return lambda done, planned: say(way.name, done, planned)
 
-    results = tuple(play_day(day, way, draws, shown(way)) for way in ways(study, lost))
-    return results, round(1 - slos.target_of(None), 12)
+    for way in ways(study, lost):
+        yield play_day(day, way, draws, shown(way))
 
 
 def notes_on(study: FleetStudy, day: Day) -> tuple[str, ...]:

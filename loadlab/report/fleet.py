@@ -195,7 +195,7 @@ def sentences(summary: Json) -> list[str]:
         )
     found += [held_text(day) for day in summary["days"]]
     if summary["why_not_played"]:
-        found.append(f"not simulated: {summary['why_not_played']}")
+        found.append(summary["why_not_played"] if summary["days"] else f"not simulated: {summary['why_not_played']}")
     return found
 
 

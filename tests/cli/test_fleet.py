@@ -100,6 +100,7 @@ def test_a_lost_region_breaks_what_was_not_planned_for_it_and_only_that(command:
     assert broken["hours"][11]["verdict"] == "held"
 
 
+@pytest.mark.slow
 def test_three_regions_spread_what_one_loses(command: Command, tiny: list[str], tmp_path: Path) -> None:
     regions = "".join(f"[regions.r{k}]\nshare = 1\n" for k in range(3))
     file = demand(tmp_path, DEMAND.format(hours=PEAK.format(15)) + regions)
