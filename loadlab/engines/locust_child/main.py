@@ -112,7 +112,7 @@ def _send_as_worker(job: Job, link: Link, plan: RequestPlan, parent: Outbox) -> 
     except RuntimeError as error:
         parent.tell(REFUSED, reason=str(error))
         return
-    dispatcher = orders.dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox)
+    dispatcher = orders.dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox, master.may_send)
     facts = _replay(dispatcher, outbox, stage, master.runner)
     stopped = master.cut_off or ("it was told to stop" if dispatcher.is_stopped else None)
     done = {**facts, "connections": connector.opened, "rows": outbox.told, "stopped": stopped, "copy_error": rows.error}

@@ -95,6 +95,10 @@ class MasterLink:
             case str(kind) if kind in (ASSIGN, START, BYE):
                 self.said[kind].set(said)
 
+    def may_send(self) -> bool:
+        """False once the master, hearing nothing, has given us up; or we it."""
+        return self._heard_s is not None and time.monotonic() - self._heard_s <= LOST_AFTER_S
+
     def _watch(self) -> None:
         """Stops sending when the master is silent: a load that nobody records has no use."""
         while True:
