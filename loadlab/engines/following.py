@@ -106,7 +106,7 @@ class Following:
                 dead_at_s = self._dead_at_s.get(worker)
                 self._sink.append(self._records.without_row(worker, None if dead_at_s is None else dead_at_s - self._zero_s))
                 if self._workers > 1:
-                    kept = f"; {rescued:,} rows more were in its own file" if rescued else ""
+                    kept = f"; its own file had {rescued:,} more of its rows" if rescued else ""
                     why = self._lost[worker].splitlines()[0]
                     self._notes.append(f"worker {worker} was lost: {why}{kept}; {missing:,} of its requests have no answer")
                 continue

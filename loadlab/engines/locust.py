@@ -69,7 +69,7 @@ class LocustEngine:
             return
         with stop_signals() as asked, Crew(self._endpoint.spread, job, columns, self._master_job(plan, job), self._folder) as crew:
             self._say_where(crew)
-            notes = _await_ready(crew, plan, self._endpoint, asked, self._say)
+            notes = _await_ready(crew, plan, self._endpoint, asked, None if self._endpoint.spread.bind_host is None else self._say)
             self._follow(Following(plan, self._endpoint, sink, crew, asked), progress, notes, crew)
 
     def _follow(self, following: Following, progress: Progress, notes: tuple[str, ...], crew: Crew | None) -> None:
@@ -162,7 +162,7 @@ def _await_ready(
                 case str(kind) if kind == LOST:
                     raise RunStoppedError(f"a worker was lost before the run began: {message['reason']}", ExitCode.INCOMPLETE)
                 case str(kind) if kind == JOINED and say is not None:
-                    say(f"worker {message['worker'] + 1} of {workers} joined: {message['name']} on {message['host']}")
+                    say(f"{message['worker'] + 1} of {workers} workers joined: {message['name']} on {message['host']}")
         if len(ready) == workers:
             if len(options) > 1:
                 raise RunStoppedError(

@@ -40,6 +40,7 @@ ROGUES = "rogues"  # master, at its end: refused (connections without the token)
 HELLO, ASSIGN, PING, PONG, START, WORD, BYE = "hello", "assign", "ping", "pong", "start", "word", "bye"
 PROTOCOL = 1  # of these messages
 LOST_AFTER_S = 4.0  # of silence, on either side; news come five times a second, pings once
+LOST_BEFORE_S = 20.0  # the same before the run begins, when a worker may be busy with a large plan
 CUT_OFF = "nothing was heard of the master"
 
 ROW = (

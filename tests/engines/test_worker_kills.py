@@ -116,3 +116,44 @@ def test_a_worker_of_another_plan_is_turned_away_before_the_first_request(tmp_pa
     assert "another scenario, seed, window or trace file" in err
     assert "another scenario, seed, window or trace file" in said
     assert ledger_adds_up(machines.out, 20)["not_sent"] == 20
+
+
+@pytest.mark.slow
+def test_a_paused_worker_is_lost_and_sends_nothing_overdue_when_it_wakes(tmp_path: Path) -> None:
+    with null_target(ttft_s=0.05, gap_s=0.002) as target:
+        machines = Machines(tmp_path, target.url, free_port(), requests=600)
+        master, workers = machines.master(2), [machines.worker(name) for name in "ab"]
+        rows = machines.out / "requests.jsonl"
+        wait_until(lambda: rows.exists() and rows.read_bytes().count(b"\n") > 20)
+        paused = children_of(workers[0].pid)
+        for pid in paused:
+            os.kill(pid, signal.SIGSTOP)
+        _, err = master.communicate(timeout=60)
+        workers[1].communicate(timeout=60)
+        found = account(machines.out, target)
+        for pid in paused:
+            os.kill(pid, signal.SIGCONT)
+        workers[0].communicate(timeout=60)
+        late = target.truth()
+    assert master.returncode == 97
+    assert "nothing was heard of it for 4." in err
+    found.check(600)
+    assert workers[0].returncode == 97
+    assert len(late) <= 1, "some ninety requests came due while it was paused"
+
+
+@pytest.mark.slow
+def test_a_late_worker_is_turned_away_and_the_run_goes_on(tmp_path: Path) -> None:
+    with null_target(ttft_s=0.05, gap_s=0.002) as target:
+        machines = Machines(tmp_path, target.url, free_port(), requests=400)
+        master, worker = machines.master(1), machines.worker("a")
+        rows = machines.out / "requests.jsonl"
+        wait_until(lambda: rows.exists() and rows.read_bytes().count(b"\n") > 5)
+        late = machines.worker("b")
+        _, said = late.communicate(timeout=60)
+        out, err = master.communicate(timeout=60)
+        worker.communicate(timeout=60)
+        account(machines.out, target).check(400)
+    assert (master.returncode, worker.returncode, late.returncode) == (0, 0, 2), err
+    assert "it joined late" in said
+    assert "a worker was turned away" in out

@@ -32,6 +32,7 @@ from loadlab.engines.messages import (
     LISTENING,
     LOST,
     LOST_AFTER_S,
+    LOST_BEFORE_S,
     NEWS,
     NOW,
     PING,
@@ -188,6 +189,6 @@ class Master:
             gevent.sleep(WATCH_EVERY_S)
             for member in self._members.values():
                 silent_s = time.monotonic() - member.heard_s
-                if silent_s > LOST_AFTER_S and not member.is_lost and not member.is_done:
+                if silent_s > (LOST_AFTER_S if self._has_begun else LOST_BEFORE_S) and not member.is_lost and not member.is_done:
                     member.is_lost = True
                     self._outbox.tell(LOST, worker=member.worker, reason=f"nothing was heard of it for {silent_s:.1f} s", is_dead=False)
