@@ -147,13 +147,9 @@ def test_a_calibrated_cluster_gives_its_constants_and_its_band_to_its_own_gpu_al
     )
     pool = PoolSpec(serves=("llm",), hardware=hardware, engine=EngineLimits(kv_blocks=5000))
     base = Base(model=MODEL, pool=pool, hardware=hardware, calibration=calibration)
-    question = ask(1.0)
+    every = configurations(ask(1.0).lattice, models()[MODEL], gpus())
     own, split, other = (
-        next(
-            c
-            for c in configurations(question.lattice, models()[MODEL], gpus())
-            if c.gpu == gpu and c.tensor_parallel == tp and c.gpus == tp
-        )
+        next(c for c in every if c.gpu == gpu and c.tensor_parallel == tp and c.gpus == tp)
         for gpu, tp in (("L40S", 1), ("L40S", 2), ("H100", 1))
     )
     assert (base.band_of("L40S").high, base.band_of("L40S").ttft_high) == (1.03, 1.06)
