@@ -77,8 +77,8 @@ class _Job:
     """What a worker process needs to know."""
 
     question: Question
-    one: Configuration
-    first: int | None  # None: a short search from the most replicas down
+    ones: tuple[Configuration, ...]  # of one shape: what the first needs is where the next begins
+    first: int | None  # None: the first searches from the most replicas down
     least: int
     requests: int | None  # None: by the number of replicas
     is_fleet: bool
@@ -106,7 +106,7 @@ def _make(question: Question, journal: Journal, say: Say) -> Outcome:
     fitting = [candidate for candidate in candidates.values() if candidate.fate is None]
     searching = _Searching(question, journal, say)
     if not question.is_exhaustive:
-        for candidate, found in searching.run("short runs", fitting, lambda _: (None, 1), requests=SHORT_REQUESTS):
+        for candidate, found in searching.run("short runs", fitting, None, requests=SHORT_REQUESTS):
             _take(candidate, found, question, is_short=True)
         _leave_dominated([c for c in fitting if c.fate is None], question)
     left = [candidate for candidate in fitting if candidate.fate is None]
@@ -231,28 +231,32 @@ class _Searching:
         self._added = added_rows()
 
     def run(
-        self, what: str, candidates: Sequence[Candidate], start: Callable[[Candidate], tuple[int | None, int]], requests: int | None,
+        self, what: str, candidates: Sequence[Candidate], start: Callable[[Candidate], tuple[int | None, int]] | None, requests: int | None,
         *, is_fleet: bool = False,
     ) -> Iterator[tuple[Candidate, Found]]:  # fmt: skip
-        """One search for each candidate, in the order in which they end. `start`: (replicas to begin with, the fewest to try)."""
+        """One search for each candidate, as they end. `start`: (replicas to begin with, the fewest to try); None: by shape."""
         by_name = {candidate.one.name: candidate for candidate in candidates}
         stage = f"{what}{' at the median' * self.question.at_median}"
-        known = {name: found for name in by_name if (found := self._journal.known(stage, name)) is not None}
-        yield from ((by_name[name], found) for name, found in known.items())
-        jobs = [self._job(one, *start(one), requests, is_fleet=is_fleet) for name, one in by_name.items() if name not in known]
-        done = len(known)
+        jobs, done = [], 0
+        for group in _alike(candidates) if start is None else [[candidate] for candidate in candidates]:
+            known = [self._journal.known(stage, candidate.one.name) for candidate in group]
+            if None in known:  # a group that was cut short is searched anew, as it was
+                first, least = (None, 1) if start is None else start(group[0])
+                jobs.append(self._job(group, first, least, requests, is_fleet=is_fleet))
+                continue
+            done += len(group)
+            yield from ((candidate, found) for candidate, found in zip(group, known, strict=True) if found is not None)
         self._say(stage, done, len(by_name))
         with closing(_results(jobs)) as results:
-            for name, found in results:
-                self._journal.add(stage, name, found)
-                done += 1
+            for found_of_group in results:
+                self._journal.add(stage, found_of_group)
+                done += len(found_of_group)
                 self._say(stage, done, len(by_name))
-                yield by_name[name], found
+                yield from ((by_name[name], found) for name, found in found_of_group)
 
-    def _job(self, candidate: Candidate, first: int | None, least: int, requests: int | None, *, is_fleet: bool) -> _Job:
-        return _Job(
-            question=self.question, one=candidate.one, first=first, least=least, requests=requests, is_fleet=is_fleet, added=self._added
-        )  # fmt: skip
+    def _job(self, group: Sequence[Candidate], first: int | None, least: int, requests: int | None, *, is_fleet: bool) -> _Job:
+        ones = tuple(candidate.one for candidate in group)
+        return _Job(question=self.question, ones=ones, first=first, least=least, requests=requests, is_fleet=is_fleet, added=self._added)
 
     def fleets(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Found]]:
         """The fewest replicas behind a router, from what each alone would need."""
@@ -272,7 +276,7 @@ class _Searching:
         return look(candidate.one, replicas, requests, question.base, question.traffic, is_fleet=True)
 
 
-def _results(jobs: Sequence[_Job]) -> Generator[tuple[str, Found], None, None]:
+def _results(jobs: Sequence[_Job]) -> Generator[list[tuple[str, Found]], None, None]:
     if len(jobs) < 3:
         yield from map(_search, jobs)
         return
@@ -286,11 +290,27 @@ def _results(jobs: Sequence[_Job]) -> Generator[tuple[str, Found], None, None]:
             runs.close()
 
 
-def _search(job: _Job) -> tuple[str, Found]:
-    """Runs a search to its end, in whatever process it finds itself."""
+def _alike(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Candidates by shape: they differ in the engine's limits, and need about as many replicas."""
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.one.shape, []).append(candidate)
+    return list(groups.values())
+
+
+def _search(job: _Job) -> list[tuple[str, Found]]:
+    """Runs the searches of a job to their end, in whatever process it finds itself."""
     put_rows(job.added)
-    question, one = job.question, job.one
-    most = question.most(one)
+    found: list[tuple[str, Found]] = []
+    first = job.first
+    for one in job.ones:
+        found.append((one.name, _search_one(job, one, first)))
+        first = found[-1][1].replicas
+    return found
+
+
+def _search_one(job: _Job, one: Configuration, first: int | None) -> Found:
+    question, most = job.question, job.question.most(one)
     looks: list[Seen] = []
     spent = 0
 
@@ -300,12 +320,14 @@ def _search(job: _Job) -> tuple[str, Found]:
         spent += 2 * requests
         return look(one, replicas, requests, question.base, question.traffic, is_fleet=job.is_fleet)
 
-    steps: Steps = halving(most) if job.first is None else stepping(job.first, job.least, most)
+    steps: Steps = halving(most) if first is None else stepping(first, job.least, most)
     replicas = next(steps)
     while True:
         looks.append(show(replicas))
         try:
             replicas = steps.send(question.holds(looks[-1]))
         except StopIteration as end:
-            idle = None if end.value is not None or job.is_fleet else show(max(most, math.ceil(question.traffic.rate_per_s * IDLE_EVERY_S)))
-            return one.name, Found(replicas=end.value, looks=tuple(looks), requests=spent, idle=idle)
+            idle = None
+            if end.value is None and not job.is_fleet:
+                idle = show(max(most, math.ceil(question.traffic.rate_per_s * IDLE_EVERY_S)))
+            return Found(replicas=end.value, looks=tuple(looks), requests=spent, idle=idle)

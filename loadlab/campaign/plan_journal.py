@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,12 @@ class Journal:
         """What the search of that stage found, if it ended before."""
         return self._known.get((stage, name))
 
-    def add(self, stage: str, name: str, found: Found) -> None:
-        """Writes a search down."""
+    def add(self, stage: str, found: Sequence[tuple[str, Found]]) -> None:
+        """Writes searches down, by name."""
         if self._path is not None:
+            lines = [orjson.dumps({"stage": stage, "name": name, **asdict(one)}) + b"\n" for name, one in found]
             with self._path.open("ab") as file:
-                file.write(orjson.dumps({"stage": stage, "name": name, **asdict(found)}) + b"\n")
+                file.write(b"".join(lines))
 
 
 def _found(row: dict[str, Any]) -> Found:

@@ -97,7 +97,7 @@ def plan(
     )  # fmt: skip
     question = question_of(asked)
     outcome = _search(question, backend, resume or out, screen, is_resumed=resume is not None)
-    summary = _summary(asked, question, outcome, notes_of(asked), str(scenario), slo or [])
+    summary = _summary(asked, question, outcome, notes_of(asked), str(scenario), slo or [], resume or out)
     _deliver(summary, resume or out, screen, as_json=as_json)
     if outcome.chosen is None:
         raise typer.Exit(ExitCode.THRESHOLD_FAILED)
@@ -118,7 +118,9 @@ def _search(question: Question, backend: str | None, out: Path | None, screen: S
         raise RunInterruptedError(kept) from None
 
 
-def _summary(asked: Asked, question: Question, outcome: Outcome, notes: list[str], scenario: str, slo: list[str]) -> dict[str, Any]:
+def _summary(
+    asked: Asked, question: Question, outcome: Outcome, notes: list[str], scenario: str, slo: list[str], out: Path | None
+) -> dict[str, Any]:
     import datetime
 
     from loadlab.campaign.plan_question import cluster_text, gpu_facts, limits_of, scenario_digest
@@ -134,7 +136,8 @@ def _summary(asked: Asked, question: Question, outcome: Outcome, notes: list[str
         notes = [*notes, *stale_notes(used, datetime.datetime.now(datetime.UTC).date())]
     facts = {
         "name": asked.scenario.name, "model": question.base.model, "scenario": scenario, "scenario_digest": digest,
-        "slo_text": slo_text(question.traffic.slos), "slo_flags": slo, "seed": asked.seed, "max_gpus": question.lattice.max_gpus,
+        "slo_text": slo_text(question.traffic.slos), "slo_flags": slo,
+        "folder": None if out is None else out.as_posix(), "seed": asked.seed, "max_gpus": question.lattice.max_gpus,
         "requests_each": question.requests, "is_exhaustive": question.is_exhaustive, "base": question.base.conditions(),
         "price_book": str(asked.prices), "notes": notes, "versions": load_versions(), "command": command,
     }  # fmt: skip

@@ -113,17 +113,11 @@ def splits(model: ModelSpec, gpus_per_node: int, max_gpus: int) -> Iterator[tupl
     """
     experts = model.experts
     for tp, pp, dp in itertools.product(DEGREES, DEGREES, RANKS if experts is not None else (1,)):
-        if tp > gpus_per_node or not _splits_heads(model, tp) or pp > model.layers or tp * pp * dp > max_gpus:
+        if tp > gpus_per_node or not model.splits_over(tp) or pp > model.layers or tp * pp * dp > max_gpus:
             continue
         yield tp, pp, dp, 1
         if experts is not None and tp * dp > 1 and experts.experts % (tp * dp) == 0:
             yield tp, pp, dp, tp * dp
-
-
-def _splits_heads(model: ModelSpec, tp: int) -> bool:
-    if model.heads % tp:
-        return False
-    return model.latent is not None or model.kv_heads % tp == 0 or tp % model.kv_heads == 0
 
 
 def _limits(running: Sequence[int], tokens: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -68,7 +68,7 @@ def answer_lines(summary: Json) -> list[str]:
         f"{gpu['ttft_scale'][1]:g} of the prediction, from {gpu['rows']:,} measured rows ({gpu['source']})",
         *([] if summary["wider"] is None else [wider_text(summary["wider"])]),
         f"plan {chosen['plan_digest'][:15]}, seed {summary['seed']}; scenario {summary['scenario_digest'][:15]}",
-        f"check it: loadlab capacity {clean_text(summary['scenario'])} --target sim:OUT/{CLUSTER_FILE}"
+        f"check it: loadlab capacity {clean_text(summary['scenario'])} --target sim:{summary['folder'] or 'OUT'}/{CLUSTER_FILE}"
         + "".join(f" --slo {text}" for text in summary["slo_flags"]),
         f"open: {settles(summary)}",
     ]

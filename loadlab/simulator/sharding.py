@@ -140,8 +140,8 @@ def _check_split(hardware: ShardedModel, model: ModelSpec, gpu: GpuSpec) -> None
     if hardware.quantisation not in formats:
         raise InputError(f"quantisation = {hardware.quantisation} has no kernels on {hardware.gpu}; it has: {', '.join(formats)}")
     tp = hardware.tensor_parallel
-    if not _splits(model, tp):
-        allowed = ", ".join(str(n) for n in DEGREES if _splits(model, n) and (n <= 8 or n <= tp))
+    if not model.splits_over(tp):
+        allowed = ", ".join(str(n) for n in DEGREES if model.splits_over(n) and (n <= 8 or n <= tp))
         heads = f"{model.heads} heads and {model.kv_heads} KV heads"
         raise InputError(f"tensor_parallel = {tp} cannot split {heads} evenly; allowed: {allowed}")
     if hardware.pipeline_parallel > model.layers:
@@ -151,13 +151,6 @@ def _check_split(hardware: ShardedModel, model: ModelSpec, gpu: GpuSpec) -> None
         raise InputError(f"expert_parallel = {ep} needs a mixture of experts, and {hardware.model} is dense; leave it out")
     if model.experts is not None and model.experts.experts % ep:
         raise InputError(f"expert_parallel = {ep} must divide the model's {model.experts.experts} experts")
-
-
-def _splits(model: ModelSpec, tp: int) -> bool:
-    """Whole heads on each GPU; KV heads split evenly, or are copied evenly where there are fewer than GPUs."""
-    if model.latent is not None:
-        return model.heads % tp == 0
-    return model.heads % tp == 0 and (model.kv_heads % tp == 0 or tp % model.kv_heads == 0)
 
 
 def _weights_bytes(hardware: ShardedModel, model: ModelSpec) -> float:
@@ -288,7 +281,7 @@ def _what_would_fit(part: Shard, engine: EngineLimits) -> str:
     degrees = [n for n in DEGREES if n <= min(known, hardware.gpus_per_node) or n <= 8]
     for pp in (1, 2, 4, 8):
         for tp in degrees:
-            if not _splits(model, tp) or pp > model.layers:
+            if not model.splits_over(tp) or pp > model.layers:
                 continue
             tried = replace(
                 hardware, tensor_parallel=tp, pipeline_parallel=pp, data_parallel=1, expert_parallel=1, link="any", node_link="any"

@@ -25,7 +25,8 @@ from loadlab.scenario.lengths import Lognormal
 from loadlab.scenario.load import OpenLoop
 from loadlab.scenario.model import Scenario, TrafficClass
 from loadlab.scenario.renewal import Poisson
-from loadlab.simulator.spec import PoolSpec, ShardedModel
+from loadlab.simulator.calibrated import Calibration, Tuning
+from loadlab.simulator.spec import EngineLimits, PoolSpec, ShardedModel
 from loadlab.slo import Slo
 
 MODEL = "llama-3.1-8b-instruct"
@@ -133,6 +134,35 @@ def test_every_candidate_has_a_fate_and_nothing_that_holds_is_cheaper_than_the_c
     assert first.chosen is not None
     assert first.chosen.seen.edge.holds(0.05)
     assert all(c.usd_per_hour >= first.chosen.usd_per_hour for c in first.candidates if c.fate is Fate.COSTS_MORE and c.usd_per_hour)
+
+
+def test_a_calibrated_cluster_gives_its_constants_and_its_band_to_its_own_gpu_alone() -> None:
+    calibration = Calibration(
+        runs=("sha256:12345678",), targets=("http://127.0.0.1:8000",), requests=5000, lowest_rate_per_s=1.0, highest_rate_per_s=4.0,
+        fitted={"compute_scale": 0.8}, kept=(), worst_difference=0.02, low_ratio=0.97, high_ratio=1.03, ttft_low_ratio=0.95,
+        ttft_high_ratio=1.06, as_of="2026-11-20", loadlab="0.1.0", based_on="l40s.toml",
+    )  # fmt: skip
+    hardware = ShardedModel(
+        model=MODEL, quantisation=Quantisation.FP8, gpu="L40S", tuning=Tuning(compute_scale=0.8), host_s=0.002, host_per_sequence_s=0.0
+    )
+    pool = PoolSpec(serves=("llm",), hardware=hardware, engine=EngineLimits(kv_blocks=5000))
+    base = Base(model=MODEL, pool=pool, hardware=hardware, calibration=calibration)
+    every = configurations(ask(1.0).lattice, models()[MODEL], gpus())
+    own, split, other = (
+        next(c for c in every if c.gpu == gpu and c.tensor_parallel == tp and c.gpus == tp)
+        for gpu, tp in (("L40S", 1), ("L40S", 2), ("H100", 1))
+    )
+    assert (base.band_of("L40S").high, base.band_of("L40S").ttft_high) == (1.03, 1.06)
+    assert "calibrated on 1 runs (12345678)" in base.band_of("L40S").source
+    assert base.band_of("H100").high > 1.1
+    tuned, rest = base.pool_of(split, 1).hardware, base.pool_of(other, 1).hardware
+    assert isinstance(tuned, ShardedModel)
+    assert isinstance(rest, ShardedModel)
+    assert (tuned.tuning, tuned.host_s) == (Tuning(compute_scale=0.8), 0.002)
+    assert (rest.tuning, rest.host_s) == (None, 0.001)
+    assert [base.pool_of(c, 1).engine.kv_blocks for c in (own, split, other)] == [5000, None, None]
+    assert base.cluster_of(own, 2).calibration == calibration
+    assert base.cluster_of(other, 2).calibration is None
 
 
 def test_what_does_not_fit_says_by_how_much() -> None:

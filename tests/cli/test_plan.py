@@ -35,10 +35,12 @@ def test_a_plan_from_a_cluster_file_leaves_a_cluster_that_run_takes(command: Com
 
 
 def test_a_load_that_nothing_holds_exits_99_and_says_why(command: Command) -> None:
-    answer = command("plan", CHAT, "--model", "llama-3.3-70b-instruct", *SMALL, "--rate", "50/s")
+    answer = command("plan", CHAT, "--model", "llama-3.3-70b-instruct", *SMALL, "--rate", "50/s", "--json")
     assert answer.code == 99
-    assert "no cluster of the lattice holds 50 arrivals a second" in answer.out
-    assert "needs more than 4 GPUs" in answer.out
+    assert "no cluster of the lattice holds 50 arrivals a second" in answer.err
+    found = json.loads(answer.out)
+    assert found["chosen"] is None
+    assert any(row["why"].startswith("needs more than 4 GPUs: misses ") for row in found["candidates"])
 
 
 @pytest.mark.parametrize(
