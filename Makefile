@@ -8,7 +8,7 @@ DEMO := reports/runs/t4-study
 DEMO_HTTP := reports/runs/demo-http
 PORT ?= 8642
 
-.PHONY: help demo demo-http reports notebook test lint types layers bench lock clean
+.PHONY: help demo demo-http reports notebook test lint types layers bench sbom wheel coverage lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -64,6 +64,17 @@ layers: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev  ## Benchmarks: figures on this machine, no verdicts.
 	$(BIN)/python -m pytest tests/bench -q -s --override-ini=addopts=
+
+sbom: $(VENV)/.installed-dev  ## What a user installs, as a CycloneDX bill of materials in dist/sbom.json.
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json
+
+wheel: $(VENV)/.installed-dev  ## The wheel, in dist/.
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+coverage: $(VENV)/.installed-dev  ## Statement coverage of the rooms that compute, by the whole suite.
+	$(BIN)/python -m coverage run --source=loadlab/simulator,loadlab/scenario,loadlab/analysis,loadlab/planning,loadlab/record -m pytest -q
+	$(BIN)/python -m coverage report --skip-covered --sort=miss
 
 lock:  ## Pin what pyproject.toml asks for, with hashes.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

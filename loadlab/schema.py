@@ -33,7 +33,7 @@ MAX_WHOLE = 2**53  # the largest whole number that every reader of JSON keeps
 SORTS = {  # what loadlab/SORT/1 files are
     "scenario": "a scenario", "campaign": "a campaign", "cluster": "a cluster",
     "prices": "a price book", "hosting": "a hosting case", "tiers": "a routed mix", "decision": "a hosting decision",
-    "gateway": "a gateway",
+    "gateway": "a gateway", "demand": "a demand curve",
 }  # fmt: skip
 
 

@@ -38,13 +38,24 @@ COUNTED = (
     "ok", "rejected", "oom", "timeout", "http_error", "connection_error", "truncated", "not_sent", "unknown",
     "failed",  # oom + timeout + http_error + connection_error + truncated
 )  # fmt: skip
+OF_SERVER: Mapping[str, str] = {
+    "server.kv_usage": "share of the KV cache in use",
+    "server.gpu_busy": "share of time in which a GPU worked",
+    "server.gpu_memory": "share of a GPU's memory in use",
+    "server.running": "requests in a replica's batch",
+    "server.waiting": "requests that wait for it",
+    "server.gpu_power_w": "power of a GPU, watts",
+}  # each with .mean (over time and replicas) or .max (of any replica)
+PREFIX_HITS, PREEMPTIONS = "server.prefix_hit_rate", "server.preemptions"
+_SERVER_SHARES = ("server.kv_usage", "server.gpu_busy", "server.gpu_memory", PREFIX_HITS)
 LABELS = ("class", "model", "tier", "region", "turn", "mode")
 BURN = "error_budget"
 _STATISTICS = "mean, max, or p and a percentage such as p50, p99 or p99.9"
 METRICS_TEXT = (
-    f"{', '.join(LATENCIES)} (each with .{_STATISTICS}); {', '.join(PLAIN)}; {', '.join(COUNTED)} (each with .count or .rate); {BURN}.burn"
+    f"{', '.join(LATENCIES)} (each with .{_STATISTICS}); {', '.join(PLAIN)}; {', '.join(COUNTED)} (each with .count or .rate); "
+    f"{BURN}.burn; {', '.join(OF_SERVER)} (each with .mean or .max); {PREFIX_HITS}; {PREEMPTIONS}.count"
 )
-_METRIC = re.compile(r"([a-z_0-9]+)(?:\.([a-z0-9.]+))?\s*(?:\{([^{}]*)\})?")
+_METRIC = re.compile(r"((?:server\.)?[a-z_0-9]+)(?:\.([a-z0-9.]+))?\s*(?:\{([^{}]*)\})?")
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?)")
 _THRESHOLD = re.compile(r"([^<>=]+(?:\{[^{}]*\})?)\s*(<=|>=|==|<|>)\s*([^<>={}\s][^<>={}]*)")
 MAX_THRESHOLD_CHARS = 400
@@ -141,9 +152,14 @@ class Metric:
         """What it is measured in."""
         if self.name in LATENCIES:
             return Unit.SECONDS
-        if self.name in ("success_rate", "attainment") or self.statistic == "rate":
+        if self.name in ("success_rate", "attainment", *_SERVER_SHARES) or self.statistic == "rate":
             return Unit.SHARE
         return Unit.PER_SECOND if self.name in PLAIN else Unit.NUMBER
+
+    @property
+    def is_of_server(self) -> bool:
+        """True if it is read from server.jsonl, not from the requests."""
+        return self.name.startswith("server.")
 
     @property
     def needs_slo(self) -> bool:
@@ -158,6 +174,8 @@ def parse_metric(text: str) -> Metric:
         raise ValueError(f"{quoted(text)} is not a metric such as ttft.p95 or tpot.p99{{class=chat}}")
     name, statistic, labels = match[1], match[2], match[3]
     _check_statistic(name, statistic)
+    if name.startswith("server.") and labels is not None:
+        raise ValueError(f"{quoted(text.strip())}: {name} is of the server, which does not know whose requests it serves: leave out {{..}}")
     return Metric(name=name, statistic=statistic, labels=() if labels is None else _parse_labels(labels))
 
 
@@ -175,8 +193,17 @@ def _check_statistic(name: str, statistic: str | None) -> None:
     elif name == BURN:
         allowed = statistic == "burn"
         says = "has one statistic: error_budget.burn"
+    elif name in OF_SERVER:
+        allowed = statistic in ("mean", "max")
+        says = "needs .mean (over time and replicas) or .max (of any replica)"
+    elif name == PREFIX_HITS:
+        allowed = statistic is None
+        says = "stands alone"
+    elif name == PREEMPTIONS:
+        allowed = statistic == "count"
+        says = "has one statistic: server.preemptions.count"
     else:
-        known = (*LATENCIES, *PLAIN, *COUNTED, BURN)
+        known = (*LATENCIES, *PLAIN, *COUNTED, BURN, *OF_SERVER, PREFIX_HITS, PREEMPTIONS)
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"{quoted(name)} is not a metric; {hint}There are: {METRICS_TEXT}")

@@ -26,6 +26,8 @@ def value_of(metric: Metric, table: RequestTable, slos: Slos | None = None, *, w
     Latencies leave out what was due before `warm_up_s`; counts, shares and rates never do. A rate is over the whole run's duration, also
     where labels narrow the rows. ValueError if the metric needs an SLO and there is none.
     """
+    if metric.is_of_server:
+        raise ValueError(f"{metric} is of the server: it can be a threshold of a run, and is not compared between runs")
     if metric.needs_slo and slos is None:
         raise ValueError(f"{metric} needs an SLO: write [slo] in the scenario, or pass --slo")
     table = table.in_due_order()

@@ -17,6 +17,7 @@ from loadlab.errors import InputError
 if TYPE_CHECKING:
     from loadlab.cli.screen import Screen
     from loadlab.engines.endpoint import Endpoint
+    from loadlab.engines.page_fetch import PageAddress
     from loadlab.scenario.plan import RequestPlan
 
 DEFAULT_MAX_IN_FLIGHT = 4096
@@ -63,6 +64,14 @@ Tokenizer = Annotated[
         show_default=False,
     ),
 ]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="HTTP: a server's Prometheus page, such as http://HOST:8000/metrics, looked at once a second; may be repeated.",
+        metavar="URL",
+        show_default=False,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="HTTP: load a target that is not on this machine without asking.")]
 
 
@@ -80,6 +89,7 @@ class HttpFlags:
     insecure: bool
     preflight: bool
     tokenizer: Path | None = None
+    metrics: Sequence[str] | None = None
     yes: bool
     spread: SpreadFlags | None = None
 
@@ -93,6 +103,7 @@ class HttpFlags:
             "--abort-on": self.abort_on,
             "--insecure": self.insecure or None,
             "--tokenizer": self.tokenizer,
+            "--metrics": self.metrics or None,
         }
         for flag, value in given.items():
             if value is not None:
@@ -131,11 +142,18 @@ def build_endpoint(target: str, flags: HttpFlags, screen: Screen) -> Endpoint:
         abort_on=tuple(map(parse_abort_rule, flags.abort_on or ())),
         preflight=flags.preflight,
         tokenizer=flags.tokenizer,
+        metrics=_pages(flags.metrics),
         spread=Spread() if flags.spread is None else spread_of(flags.spread),
     )
     if flags.insecure:
         screen.say("WARNING: --insecure: the TLS certificate is NOT verified; whoever is between may read the API key and forge answers")
     return endpoint
+
+
+def _pages(given: Sequence[str] | None) -> tuple[PageAddress, ...]:
+    from loadlab.engines.page_fetch import parse_page_url
+
+    return tuple(parse_page_url(text) for text in dict.fromkeys(given or ()))
 
 
 def _models(given: Sequence[str] | None) -> tuple[str | None, dict[str, str]]:

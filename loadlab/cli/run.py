@@ -31,6 +31,9 @@ EPILOG = """Examples:
   loadlab run scenarios/smoke.toml --target sim:scenarios/clusters/t4-14b.toml --threshold "ttft.p95 < 3s" --slo ttft=2s
 
   loadlab run scenarios/smoke.toml --target http://127.0.0.1:8000 --model llama-3-8b --abort-on "error_rate > 50% for 30s"
+
+  loadlab run scenarios/smoke.toml --target http://127.0.0.1:8000 --model llama-3-8b \\
+      --metrics http://127.0.0.1:8000/metrics --threshold "server.kv_usage.max < 95%"
 """
 
 
@@ -68,6 +71,7 @@ def run(
     insecure: http_flags.Insecure = False,
     preflight: http_flags.Preflight = True,
     tokenizer: http_flags.Tokenizer = None,
+    metrics: http_flags.Metrics = None,
     workers: spread_flags.Workers = None,
     master: spread_flags.MasterFlag = False,
     expect_workers: spread_flags.ExpectWorkers = None,
@@ -111,7 +115,7 @@ def run(
     flags = {"--trace": trace, "--window-start": window_start, "--window": window}
     http = HttpFlags(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=abort_on,
-        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
+        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, metrics=metrics, yes=yes,
         spread=SpreadFlags(
             workers=workers, master=master, expect_workers=expect_workers, bind=bind, worker=worker, master_host=master_host,
             master_port=master_port, web_ui=web_ui,

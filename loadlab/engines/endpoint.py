@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadlab.engines.abort import AbortRule
+from loadlab.engines.page_fetch import PageAddress
 from loadlab.engines.spread import Spread
 from loadlab.errors import ExitCode, InputError, LoadlabError
 
@@ -59,6 +60,7 @@ class Endpoint:
     idle_s: float = DEFAULT_IDLE_S  # between two pieces of an answer that has begun
     abort_on: tuple[AbortRule, ...] = ()
     preflight: bool = True
+    metrics: tuple[PageAddress, ...] = ()  # pages on which servers tell of themselves, looked at once a second
     spread: Spread = field(default_factory=Spread)
     tokenizer: Path | None = None  # folder with tokenizer.json, for prompts of exactly the planned tokens; None: four characters a token
 

@@ -16,6 +16,7 @@ from loadlab.engines.lengths import LengthCheck
 from loadlab.engines.live import LiveWindow, Watch
 from loadlab.engines.messages import AWAY, DONE, DRAIN, GO, LOST, NEWS, NOW, STARTED
 from loadlab.engines.records import ForgedRowError, Records
+from loadlab.engines.scraper import Scraper
 from loadlab.errors import ExitCode, InputError
 from loadlab.record.request import Cause, RequestRecord
 from loadlab.record.shares import rows_of_share
@@ -53,6 +54,7 @@ class Following:
         self._plan, self._endpoint, self._sink, self._generator, self._asked = plan, endpoint, sink, generator, asked
         self._workers = endpoint.spread.workers
         self._records = Records(plan, {name: endpoint.served_model(name) for name in plan.model.names}, self._workers)
+        self._scraper = Scraper(endpoint.metrics)
         self._window = LiveWindow(plan)
         self._lengths = LengthCheck(plan)
         self._rules = [AbortWatch(rule) for rule in endpoint.abort_on]
@@ -73,10 +75,18 @@ class Following:
 
     def follow(self, progress: Progress, watch: Watch | None) -> None:
         """Records until every worker has said that it is done, or is lost. Raises what the sink raises where rows cannot be written."""
-        self._generator.say(GO)
+        self._scraper.begin()
+        try:
+            self._generator.say(GO)
+            self._until_the_end(progress, watch)
+        finally:
+            self._scraper.end(self._sink, self._zero_s)
+
+    def _until_the_end(self, progress: Progress, watch: Watch | None) -> None:
         while len(self._done.keys() | self._lost.keys()) < self._workers:
             for message in self._generator.messages(LOOK_EVERY_S):
                 self._take(message)
+            self._scraper.hand_over(self._sink, self._zero_s)
             self._sink.flush()
             progress(self._window.ended, len(self._plan))
             if watch is not None:

@@ -61,14 +61,27 @@ def _render(pages: Sequence[ComparedPage], drawn: Sequence[str], command: str) -
 def _page(page: ComparedPage) -> dict[str, Any]:
     comparison = page.comparison
     cleaned: dict[str, Any] = clean_tree({"name": page.name, "warnings": list(page.warnings), "notes": list(page.notes)})
+    word, tone = _answer(comparison)
     return cleaned | {
         "headline": headline(comparison),
+        "word": word,
+        "tone": tone,
         "base": side_text(comparison.base),
         "candidate": side_text(comparison.candidate),
         "claims": [*cleaned["notes"], *claims(comparison)],
         "rows": [_row(d) for d in comparison.differences],
         "typical": typical_text(comparison),
     }
+
+
+def _answer(comparison: Comparison) -> tuple[str, str]:
+    """(the word in large letters, its tone): worse wins over better."""
+    found = {d.finding for d in comparison.differences}
+    if Finding.WORSE in found:
+        return ("WORSE AND BETTER" if Finding.BETTER in found else "WORSE"), "alarm"
+    if Finding.BETTER in found:
+        return "BETTER", "good"
+    return ("NOT JUDGED" if found <= {Finding.UNKNOWN} else "NO DIFFERENCE SHOWN"), "open"
 
 
 def headline(comparison: Comparison) -> str:

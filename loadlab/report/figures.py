@@ -116,8 +116,9 @@ def _draw_evictions(axes: Axes, series: TimelineSeries) -> None:
 
 
 def _draw_replicas(axes: Axes, series: TimelineSeries, lines: Sequence[FloatArray]) -> None:
-    for replica, values, colour in zip(series.replicas, lines, _REPLICA_COLOURS, strict=False):
-        _steps(axes, values, series.edges_s, colour, replica.name)
+    named = [(replica.name, values) for replica, values in zip(series.replicas, lines, strict=True) if not np.isnan(values).all()]
+    for (name, values), colour in zip(named, _REPLICA_COLOURS, strict=False):
+        _steps(axes, values, series.edges_s, colour, name)
 
 
 def _draw_shares(axes: Axes, series: TimelineSeries, lines: Sequence[FloatArray], label: str) -> None:

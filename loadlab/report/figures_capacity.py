@@ -15,14 +15,14 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from loadlab.planning.capacity_curve import interpolate
 from loadlab.planning.overlays import fit_usl
 from loadlab.report.capacity import rate_text
-from loadlab.report.figure_style import BLACK, BLUE, GREEN, ORANGE, RC, VERMILION, as_svg
+from loadlab.report.figure_style import BLACK, BLUE, GREEN, ORANGE, RC, VERMILION, Drawing, as_svg
 from loadlab.report.text import clean_text
 
 Json = Mapping[str, Any]
 LEAST_SHARE = 1e-4  # a level without a bad request is drawn here, as an open circle
 
 
-def draw_capacity(summary: Json) -> str:
+def draw_capacity(summary: Json) -> Drawing:
     """Two panels over the rate: the bad share with its interval, fit, band, budget and capacity; and what was served."""
     levels = summary["levels"]
     with mpl.rc_context(RC | {"svg.hashsalt": f"capacity {summary['name']}"}):

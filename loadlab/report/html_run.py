@@ -16,6 +16,7 @@ from loadlab.report.findings import (
 )
 from loadlab.report.imported import imported_sentences
 from loadlab.report.over_time import is_worth_a_table, over_time_columns, over_time_note
+from loadlab.report.server import server_sentences
 from loadlab.report.text import success_text
 from loadlab.units import format_duration
 
@@ -26,7 +27,7 @@ _OF_GROUPS = (("ttft_s", ("p50", "p95", "p99")), ("tpot_s", ("p50", "p95")), ("e
 
 def numbers_of(summary: Json) -> dict[str, Any]:
     """What the template shows of a run's numbers; every text in `summary` is clean already."""
-    sentences = [*imported_sentences(summary), *steadiness_sentences(summary)]
+    sentences = [*imported_sentences(summary), *steadiness_sentences(summary), *server_sentences(summary)]
     return {
         "verdicts": verdict_lines(summary),
         "alarms": [said for said, is_alarm in sentences if is_alarm],

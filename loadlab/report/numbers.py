@@ -16,6 +16,7 @@ from loadlab.analysis.intervals import Estimate, mean_estimate, quantile_estimat
 from loadlab.analysis.itl import gaps_of, itl_quantile, mean_itl
 from loadlab.analysis.latency import duration_s, e2e_s, tpot_s, ttft_s
 from loadlab.analysis.metrics import attainment_estimate, maximum, rate_of, success_estimate, token_rate, value_of
+from loadlab.analysis.server_view import server_value
 from loadlab.analysis.steadiness import BACKLOG_GROWTH, Overload, overload, warm_up_s
 from loadlab.analysis.table import BoolArray, FloatArray, RequestTable
 from loadlab.analysis.verdict import Judgement, judge
@@ -41,6 +42,7 @@ class Evidence:
     warm_up_note: str
     overload: Overload | None
     slos: Slos | None
+    server: Sequence[Mapping[str, Any]] = ()  # rows of server.jsonl
 
     @property
     def settled(self) -> RequestTable:
@@ -52,8 +54,8 @@ class Evidence:
         return rows if self.warm_up_s is None else rows.rows(rows.scheduled_s >= self.warm_up_s)
 
 
-def gather(table: RequestTable, scenario: Mapping[str, Any], slos: Slos | None) -> Evidence:
-    """The evidence of a run's rows; `scenario` as tables says what kind of load it was."""
+def gather(table: RequestTable, scenario: Mapping[str, Any], slos: Slos | None, server: Sequence[Mapping[str, Any]] = ()) -> Evidence:
+    """The evidence of a run's rows, and of those of its server; `scenario` as tables says what kind of load it was."""
     table, load = table.in_due_order(), scenario.get("load", {})
     kind, law = load.get("kind"), load.get("arrivals", {}).get("kind")
     start_s, note = None, "not looked for: this load is not steady by design"
@@ -65,6 +67,7 @@ def gather(table: RequestTable, scenario: Mapping[str, Any], slos: Slos | None) 
         warm_up_note=note,
         overload=None if kind == "closed_loop" else overload(table),
         slos=slos,
+        server=server,
     )
 
 
@@ -186,6 +189,8 @@ def judgements(evidence: Evidence, thresholds: Sequence[str]) -> list[Judgement]
 
 
 def _judged(evidence: Evidence, threshold: Threshold) -> Judgement:
+    if threshold.metric.is_of_server:
+        return judge(threshold, server_value(threshold.metric, evidence.server))
     return judge(threshold, value_of(threshold.metric, evidence.table, evidence.slos, warm_up_s=evidence.warm_up_s))
 
 

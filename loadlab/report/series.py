@@ -221,9 +221,18 @@ def _kv_peaks(rows: Rows, edges_s: FloatArray) -> FloatArray:
 
 def _replica_series(by_replica: Mapping[str, Rows], edges_s: FloatArray) -> tuple[ReplicaSeries, ...]:
     each = tuple(_one_replica(name, found, edges_s) for name, found in sorted(by_replica.items()))
+    engines = tuple(one for one in each if not (np.isnan(one.kv_peak).all() and np.isnan(one.requests).all()))
+    gpus = tuple(
+        one for one in each if not any(one is other for other in engines) and not np.isnan(one.gpu_busy).all()
+    )  # on a metrics page they stand apart
+    return (*_few(engines, "replicas"), *_few(gpus, "GPUs"))
+
+
+def _few(each: tuple[ReplicaSeries, ...], noun: str) -> tuple[ReplicaSeries, ...]:
+    """Each, or where they are too many to tell apart the highest and the lowest."""
     if len(each) <= MAX_REPLICAS:
         return each
-    return _extreme(f"highest of {len(each)} replicas", each, np.fmax), _extreme(f"lowest of {len(each)} replicas", each, np.fmin)
+    return _extreme(f"highest of {len(each)} {noun}", each, np.fmax), _extreme(f"lowest of {len(each)} {noun}", each, np.fmin)
 
 
 def _one_replica(name: str, rows: Rows, edges_s: FloatArray) -> ReplicaSeries:

@@ -32,6 +32,7 @@ from loadlab.report.numbers import (
 )
 from loadlab.report.over_time import over_time_block
 from loadlab.report.prediction import prediction_block
+from loadlab.report.server import server_block
 from loadlab.report.text import NOT_RUN
 from loadlab.report.validity import validity_block
 from loadlab.slo import read_slos
@@ -84,11 +85,12 @@ def _observed_block(timeline: Iterable[Mapping[str, Any]], duration_s: float | N
     Time means are over `duration_s`, so that they agree with the throughput. Work that goes on behind the last end (a step of a
     request that was given up) counts, up to a share of 1.
     """
-    sums = dict.fromkeys(("preemptions", "ooms", "prefill_tokens", "cached_tokens"), 0)
+    sums: dict[str, int] = {}  # by column; none where no row has it
     busy_s, kv_peak, is_there, replicas = 0.0, None, False, set()
     for row in timeline:
-        for key in sums:
-            sums[key] += row.get(key) or 0
+        for key in ("preemptions", "ooms", "prefill_tokens", "cached_tokens"):
+            if row.get(key) is not None:
+                sums[key] = sums.get(key, 0) + row[key]
         if row.get("gpu_busy") is not None:
             busy_s += row["gpu_busy"] * row["dt_s"]
             replicas.add(row["replica"])
@@ -96,7 +98,7 @@ def _observed_block(timeline: Iterable[Mapping[str, Any]], duration_s: float | N
             kv_peak = max(kv_peak or 0.0, row["kv_usage_max"])
         is_there = True
     replica_s = (duration_s or 0.0) * len(replicas)
-    prompt_tokens = sums["cached_tokens"] + sums["prefill_tokens"]
+    prompt_tokens = sums.get("prefill_tokens", 0) + sums["cached_tokens"] if "cached_tokens" in sums else 0
     absent = "" if is_there else "no server.jsonl"
     return {
         "kv_peak": estimate(kv_peak, note=absent or "highest share of KV blocks in use, of any replica"),
@@ -104,8 +106,8 @@ def _observed_block(timeline: Iterable[Mapping[str, Any]], duration_s: float | N
         "prefix_hit_rate": estimate(
             sums["cached_tokens"] / prompt_tokens if prompt_tokens else None, note=absent or "prompt tokens: cached / (cached + computed)"
         ),
-        "preemptions": sums["preemptions"] if is_there else None,
-        "oom_events": sums["ooms"] if is_there else None,
+        "preemptions": sums.get("preemptions"),
+        "oom_events": sums.get("ooms"),
     }
 
 
@@ -129,7 +131,8 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
     table = load_table(run) if table is None else table
     totals = _totals(run, table)
     is_complete = manifest.status is Status.COMPLETE
-    evidence = gather(table, manifest.scenario, read_slos(manifest.scenario, str(run.path / MANIFEST_FILE)))
+    timeline = list(run.timeline())
+    evidence = gather(table, manifest.scenario, read_slos(manifest.scenario, str(run.path / MANIFEST_FILE)), timeline)
     found = {
         "steadiness": steadiness_block(evidence),
         "metrics": metrics_block(evidence.settled),
@@ -149,7 +152,8 @@ def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
         "thresholds": thresholds_block(judgements(evidence, manifest.scenario.get("thresholds", ()) if is_complete else ())),
         **found,
         "causes": causes_of(table),
-        "observed": _observed_block(run.timeline(), duration_s(table)),
+        "observed": _observed_block(timeline, duration_s(table)),
+        **({} if (scraped := server_block(timeline, evidence.table)) is None else {"server": scraped}),
         "validity": validity_block(table, manifest),
         **_conditions_of(manifest),
         "host": asdict(manifest.host),

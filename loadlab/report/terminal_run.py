@@ -20,6 +20,7 @@ from loadlab.report.findings import (
 )
 from loadlab.report.imported import imported_sentences
 from loadlab.report.over_time import is_worth_a_table, over_time_columns, over_time_note
+from loadlab.report.server import server_sentences
 from loadlab.report.text import clean_text, short_success
 
 Json = Mapping[str, Any]
@@ -137,7 +138,7 @@ def _group_columns(label: str, groups: Sequence[tuple[str, Json]]) -> tuple[list
 
 def findings(summary: Json) -> Iterator[tuple[str, str]]:
     """(sentence, style) of what is to be known before the numbers are believed."""
-    for warning, is_alarm in (*imported_sentences(summary), *steadiness_sentences(summary)):
+    for warning, is_alarm in (*imported_sentences(summary), *steadiness_sentences(summary), *server_sentences(summary)):
         yield warning, "bold red" if is_alarm else ""
     for said in (*slo_sentences(summary), tau_sentence(summary), too_short_sentence(summary)):
         if said is not None:

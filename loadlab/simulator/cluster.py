@@ -343,4 +343,5 @@ class SimulatedCluster:
 
     def conditions(self) -> list[dict[str, Any]]:
         """What a report must say about this backend, a table per pool: as written, and what follows from it."""
-        return [describe_pool(name, pool.spec, pool.capacity, self._placements[name]) for name, pool in self._pools.items()]
+        said = {} if self.spec.calibration is None else self.spec.calibration.words()
+        return [describe_pool(name, pool.spec, pool.capacity, self._placements[name]) | said for name, pool in self._pools.items()]

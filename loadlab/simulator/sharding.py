@@ -100,6 +100,7 @@ def shard(hardware: ShardedModel) -> Shard:
     """The part of each GPU. Raises InputError if a catalogue name is unknown or the model cannot be split so."""
     model = find(models(), hardware.model, what="model")
     gpu = find(gpus(), hardware.gpu, what="gpu")
+    gpu = gpu if hardware.tuning is None else hardware.tuning.of(gpu)
     link = None if hardware.link is None else find(links(), hardware.link, what="link")
     node_link = None if hardware.node_link is None else find(links(), hardware.node_link, what="link")
     _check_split(hardware, model, gpu)
@@ -214,9 +215,10 @@ def kv_capacity(pool: PoolSpec, source: str, key: str) -> KvCapacity:
     Raises InputError if the model does not fit its GPUs, saying by how many GiB on which GPU and what would fit.
     """
     hardware, engine = pool.hardware, pool.engine
+    has_pool = engine.allocation is not Allocation.UNBOUNDED
     if isinstance(hardware, PlainConstants):
         return KvCapacity(
-            num_blocks=max(1, hardware.kv_tokens // engine.block_size_tokens) if engine.allocation is not Allocation.UNBOUNDED else None,
+            num_blocks=(engine.kv_blocks or max(1, hardware.kv_tokens // engine.block_size_tokens)) if has_pool else None,
             block_size_tokens=engine.block_size_tokens,
             context_tokens=engine.max_context_tokens or hardware.context_tokens,
             memory_left_bytes=float(hardware.kv_tokens),  # in these units a KV token is one byte and an activation none
@@ -232,10 +234,9 @@ def kv_capacity(pool: PoolSpec, source: str, key: str) -> KvCapacity:
     num_blocks = int(for_kv // (part.kv_bytes_per_token * engine.block_size_tokens)) * ranks
     if num_blocks * engine.block_size_tokens < MIN_KV_TOKENS * ranks:
         raise InputError(_does_not_fit(part, engine, for_kv), source=source, key=f"{key}.hardware")
-    has_pool = engine.allocation is not Allocation.UNBOUNDED
     reserved = num_blocks // ranks * engine.block_size_tokens * part.kv_bytes_per_token if has_pool else 0.0
     return KvCapacity(
-        num_blocks=num_blocks if has_pool else None,
+        num_blocks=(engine.kv_blocks or num_blocks) if has_pool else None,
         block_size_tokens=engine.block_size_tokens,
         context_tokens=_context_tokens(part.model, engine, source, key),
         memory_left_bytes=part.gpu.memory_bytes - part.weights_bytes - CONTEXT_BYTES - reserved,

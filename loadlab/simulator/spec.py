@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 from loadlab.catalog.specs import KvFormat, Quantisation
 from loadlab.schema import NonNegative, Positive, PositiveShare, Share
+from loadlab.simulator.calibrated import Calibration, Tuning
 from loadlab.simulator.faults import Fault, check_faults
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -83,6 +84,7 @@ class ShardedModel:
     step_scale: Annotated[float, Positive] = 1.0  # multiplies every step: 1 as the formulas say
     overhead_bytes: Annotated[float, NonNegative] = 1.1 * 2**30  # context, graphs, buffers: mean of nine real vLLM allocations
     speculation: Speculation | None = None
+    tuning: Tuning | None = None  # what measured runs say of it, beside the catalogue
 
     def __post_init__(self) -> None:
         if self.gpus > 1 and self.gpus_per_node > 1 and self.link is None:
@@ -133,6 +135,7 @@ class EngineLimits:
     max_batched_tokens: Annotated[int, Positive] | None = 2048  # a step's budget, decode and prefill together
     max_context_tokens: Annotated[int, Positive] | None = None  # prompt and answer; None: the model's own
     block_size_tokens: Annotated[int, Positive] = 16
+    kv_blocks: Annotated[int, Positive] | None = None  # of a replica, as its log says; None: what memory leaves
     gpu_memory_utilization: Annotated[float, PositiveShare] = 0.9
     prefix_caching: bool = True
     allocation: Allocation = Allocation.PAGED
@@ -239,6 +242,7 @@ class ClusterSpec:
     regions: dict[str, Region] = field(default_factory=dict)
     pipeline: Pipeline | None = None
     faults: tuple[Fault, ...] = ()
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not self.pools:

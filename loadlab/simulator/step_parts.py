@@ -259,7 +259,8 @@ class RooflineParts:
             seconds += model.window.layers * attention_s(tokens * model.window.tokens)
         if model.recurrent is not None:
             seconds += model.recurrent.layers * attention_s(0.0)
-        return self.scale * (seconds + self._encoder_s(work.image_tokens)) / self.gpu_speed
+        beside = 0.0 if self.hardware.tuning is None else self.hardware.tuning.prefill_step_s
+        return self.scale * ((seconds + self._encoder_s(work.image_tokens)) / self.gpu_speed + beside)
 
     def _encoder_s(self, image_tokens: int) -> float:
         vision, gpu = self.part.model.vision, self.part.gpu

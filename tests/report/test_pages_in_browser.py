@@ -76,3 +76,12 @@ def test_the_page_of_a_break_even(opened: tuple[Page, list[str]], command: Comma
     answer = command("break-even", "--capacity", SCENARIOS / "hosting" / "l40s-70b.toml", "--out", tmp_path / "money", "-q")
     assert answer.code == 0, answer.err
     check(opened, tmp_path / "money" / "report.html", tmp_path)
+
+
+def test_the_page_of_a_capacity_study(opened: tuple[Page, list[str]], command: Command, tmp_path: Path) -> None:
+    target = f"sim:{CLUSTERS / 't4-14b.toml'}"
+    rates = ("--rates", "0.2,1.5/s", "--requests", 300, "--slo", "ttft=5s")
+    answer = command("capacity", SCENARIOS / "t4-chat-capacity.toml", "--target", target, *rates, "--out", tmp_path / "study", "-q")
+    assert answer.code == 0, answer.err
+    assert {path.name for path in (tmp_path / "study").iterdir()} >= {"capacity.json", "capacity.svg", "capacity.png", "report.html"}
+    check(opened, tmp_path / "study" / "report.html", tmp_path)
