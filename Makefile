@@ -8,7 +8,7 @@ DEMO := reports/runs/t4-study
 DEMO_HTTP := reports/runs/demo-http
 PORT ?= 8642
 
-.PHONY: help demo demo-http reports notebook test lint types layers bench sbom wheel coverage lock clean
+.PHONY: help pictures demo demo-http reports notebook test lint types layers bench sbom wheel coverage lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -75,6 +75,8 @@ wheel: $(VENV)/.installed-dev  ## The wheel, in dist/.
 coverage: $(VENV)/.installed-dev  ## Statement coverage of the rooms that compute, by the whole suite.
 	$(BIN)/python -m coverage run --source=loadlab/simulator,loadlab/scenario,loadlab/analysis,loadlab/planning,loadlab/record -m pytest -q
 	$(BIN)/python -m coverage report --skip-covered --sort=miss
+pictures: $(VENV)/.installed  ## Draw the terminal pictures in docs/pictures from what the commands print now.
+	$(BIN)/python docs/pictures/terminal.py
 
 lock:  ## Pin what pyproject.toml asks for, with hashes.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -192,8 +192,8 @@ def _run_single(
                 trial, out, host, lambda n, planned: progress(scenario.name, n, planned), watch=watch, summarise=False, say=screen.say
             )
         if band:
-            with screen.busy("simulating both ends of the band"):
-                write_band(trial, run_dir, lambda *_: None)
+            with screen.progress("simulating both ends of the band") as show:
+                write_band(trial, run_dir, lambda n, planned: show("simulating both ends of the band", n, planned))
         del trial  # a plan of a million requests, and the table of their rows, need not be in memory together
         return write_summary(run_dir)
     except KeyboardInterrupt:

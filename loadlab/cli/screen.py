@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 PLAIN_LINE_EVERY_S = 5.0
 
@@ -37,8 +37,10 @@ class Screen:
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:
-        """A spinner while something of unknown length is done; nothing without a terminal."""
-        with self.status.status(what):
+        """A spinner with the time that it has taken, while something of unknown length is done; nothing without a terminal."""
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.status, transient=True, disable=not self.status.is_terminal) as spinner:
+            spinner.add_task(what, total=None)
             yield
 
     @contextmanager
