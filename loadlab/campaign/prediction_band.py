@@ -108,7 +108,7 @@ def write_band(trial: Trial, run: RunDir, progress: Progress) -> None:
 def _bands(spec: ClusterSpec) -> dict[str, tuple[Band, Band, str]]:
     """By pool: of steps, of TTFT, and where they come from. A calibrated cluster's are those of the runs that it was fitted to."""
     if spec.calibration is None:
-        return {name: _bands_of(pool.hardware) for name, pool in spec.pools.items() if isinstance(pool.hardware, ShardedModel)}
+        return {name: bands_of(pool.hardware) for name, pool in spec.pools.items() if isinstance(pool.hardware, ShardedModel)}
     block = spec.calibration
     said = str(block.words()["label"])
     of_steps = Band(low=block.low_ratio, high=block.high_ratio, rows=block.requests, source=said)
@@ -116,7 +116,8 @@ def _bands(spec: ClusterSpec) -> dict[str, tuple[Band, Band, str]]:
     return dict.fromkeys(spec.pools, (of_steps, of_ttft, said))
 
 
-def _bands_of(hardware: ShardedModel) -> tuple[Band, Band, str]:
+def bands_of(hardware: ShardedModel) -> tuple[Band, Band, str]:
+    """The bands of steps and of TTFT under load, and whether they are calibrated, in a word."""
     gpu, model = find(gpus(), hardware.gpu, what="gpu"), find(models(), hardware.model, what="model")
     kind = "dense" if model.experts is None else "moe"
     words = "calibrated" if gpu.calibration is Calibration.FITTED else "uncalibrated"

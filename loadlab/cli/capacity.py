@@ -149,27 +149,11 @@ def _measure(
 
 def summarise(result: SearchResult, probing: Probing) -> dict[str, Any]:
     """The JSON of a study on a target."""
-    from loadlab.campaign.capacity import rate_note, tokens_per_arrival
-    from loadlab.campaign.target import conditions_of, target_name
+    from loadlab.campaign.capacity import rate_note, summarise_study
     from loadlab.cli.break_even import command_line
     from loadlab.record.manifest import load_versions
-    from loadlab.report.capacity import summarise_capacity
-    from loadlab.scenario.build import build_plan
-    from loadlab.scenario.rates import mean_rate_per_s, with_rate
 
-    plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 100), probing.seed)
-    return summarise_capacity(
-        result,
-        name=probing.scenario.name,
-        target=target_name(probing.target),
-        conditions=conditions_of(probing.target, plan, probing.seed),
-        slos=probing.slos,
-        seed=probing.seed,
-        rate_note=rate_note(probing),
-        tokens_per_arrival=tokens_per_arrival(probing),
-        versions=load_versions(),
-        command=command_line(),
-    )
+    return summarise_study(result, probing, rate_note(probing), load_versions(), command_line())
 
 
 def _from_runs(scenario: Path, paths: list[Path], slo: list[str], screen: Screen) -> dict[str, Any]:

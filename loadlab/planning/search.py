@@ -183,7 +183,7 @@ def _bracket(first: float, lowest: float, highest: float, log: _Log) -> Generato
     rate = min(max(first, lowest), highest)
     for _ in range(MAX_BRACKETING):
         finding = yield from _probe(rate, log)
-        if log.probes[-1].level.bad == log.probes[-1].level.n and rate <= lowest:
+        if log.probes[-1].level.is_dead and rate <= lowest:
             return log.result(Answer.TARGET_FAILED, f"at {rate:.4g}/s not one request was good")
         holds, fails = log.rates(Finding.HOLDS), log.rates(Finding.FAILS)
         if holds and fails:
@@ -197,7 +197,7 @@ def _bracket(first: float, lowest: float, highest: float, log: _Log) -> Generato
         highest_tried = max(log.rates(Finding.HOLDS))
         return log.result(Answer.ALWAYS, f"not bracketed: every rate up to {highest_tried:.4g}/s holds; raise the highest rate")
     lowest_tried = min(log.rates(Finding.FAILS))
-    if all(probe.level.bad == probe.level.n for probe in log.probes):
+    if all(probe.level.is_dead for probe in log.probes):
         return log.result(Answer.TARGET_FAILED, f"not one request was good, at any rate down to {lowest_tried:.4g}/s")
     return log.result(
         Answer.NEVER, f"not bracketed: no rate down to {lowest_tried:.4g}/s holds; the SLO asks for more than an idle target gives"

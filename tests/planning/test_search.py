@@ -96,6 +96,13 @@ def test_what_is_not_there_is_not_found(share_at: object, highest: float, answer
     assert max(probe.level.rate_per_s for probe in result.probes) <= highest
 
 
+def test_a_target_that_serves_all_and_none_in_time_has_not_failed() -> None:
+    rng = np.random.default_rng(1)
+    slow = follow(search(2.0, BUDGET), lambda ask: replace(told(1.0, ask, rng), served_per_s=1.0))
+    dead = follow(search(2.0, BUDGET), lambda ask: replace(told(1.0, ask, rng), served_per_s=0.0))
+    assert (slow.answer, dead.answer) == (Answer.NEVER, Answer.TARGET_FAILED)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_target_that_fails_at_a_lower_rate_than_one_that_held_is_told_so(seed: int) -> None:
     """It holds 5 a second until somebody else comes: 4.1 held, and later less fails. No rate is certified."""
