@@ -23,7 +23,7 @@ def summarise_fleet(
     why_not_played: str, break_even: Json | None, seed: int, versions: Mapping[str, str], command: str,
 ) -> Json:  # fmt: skip
     """The JSON of a study. Demand in arrivals a second, time in hours of the day with the highest minute, money in USD."""
-    bill = _Bill(gpus=capacity["gpus"], usd_per_gpu_hour=usd_per_gpu_hour)
+    bill = Bill(gpus=capacity["gpus"], usd_per_gpu_hour=usd_per_gpu_hour)
     summary: Json = {
         "schema": SCHEMA,
         "name": demand["name"],
@@ -36,7 +36,7 @@ def summarise_fleet(
         "hours": _hours(plan, day),
         "months": [_month(month, bill) for month in months],
         "year": _year(months, bill),
-        "tiers": [_tier(fleet, demand["tiers"], bill) for fleet in tiers],
+        "tiers": [tier_row(fleet, demand["tiers"], bill) for fleet in tiers],
         "error_budget": budget,
         "days": [_day(one, budget) for one in days if budget is not None],
         "why_not_played": why_not_played,
@@ -51,7 +51,7 @@ def summarise_fleet(
     return summary
 
 
-class _Bill:
+class Bill:
     """Replica-hours to GPU-hours and dollars; None where a factor is not known."""
 
     def __init__(self, *, gpus: int | None, usd_per_gpu_hour: float | None) -> None:
@@ -63,7 +63,7 @@ class _Bill:
         return {"replica_hours": replica_hours, "gpu_hours": gpu_hours, "usd": usd}
 
 
-def _static(plan: FleetPlan, regions: Sequence[Json], bill: _Bill) -> Json:
+def _static(plan: FleetPlan, regions: Sequence[Json], bill: Bill) -> Json:
     replicas = int(plan.static.sum())
     hours = plan.static_hours_per_day()
     return {
@@ -76,7 +76,7 @@ def _static(plan: FleetPlan, regions: Sequence[Json], bill: _Bill) -> Json:
     }
 
 
-def _autoscaled(plan: FleetPlan, bill: _Bill) -> Json:
+def _autoscaled(plan: FleetPlan, bill: Bill) -> Json:
     hours, total = plan.scaled_hours_per_day(), plan.started.sum(axis=0)
     return {
         "least": int(total.min()),
@@ -111,7 +111,7 @@ def _hours(plan: FleetPlan, day: int) -> list[Json]:
     ]
 
 
-def _month(month: Month, bill: _Bill) -> Json:
+def _month(month: Month, bill: Bill) -> Json:
     return {
         "month": month.month,
         "factor": month.factor,
@@ -123,13 +123,15 @@ def _month(month: Month, bill: _Bill) -> Json:
     }
 
 
-def _year(months: Sequence[Month], bill: _Bill) -> Json:
+def _year(months: Sequence[Month], bill: Bill) -> Json:
     return {"static": bill.of(sum(m.static_hours for m in months)), "autoscaled": bill.of(sum(m.scaled_hours for m in months))}
 
 
-def _tier(fleet: TierFleet, small: Json, bill: _Bill) -> Json:
+def tier_row(fleet: TierFleet, small: Json, bill: Bill) -> Json:
+    """One share of a small model: replicas and GPUs of both, and a month of all of them where both prices are known."""
     small_gpus = fleet.small_replicas * small["gpus"]
     large_gpus = None if bill.gpus is None else fleet.large_replicas * bill.gpus
+    small_usd, large_usd = small["usd_per_gpu_hour"], bill.of(fleet.large_replicas * 24 * DAYS_PER_MONTH)["usd"]
     return {
         "small_share": fleet.small_share,
         "style": str(small["style"]),
@@ -137,6 +139,7 @@ def _tier(fleet: TierFleet, small: Json, bill: _Bill) -> Json:
         "large_replicas": fleet.large_replicas,
         "small_gpus": small_gpus,
         "large_gpus": large_gpus,
+        "usd_per_month": None if small_usd is None or large_usd is None else small_gpus * 24 * DAYS_PER_MONTH * small_usd + large_usd,
     }
 
 

@@ -99,10 +99,17 @@ def amount(value: float | None) -> str:
 
 def tier_table(summary: Json) -> Table:
     """A row for each share of the small model."""
-    table = _table("small model answers", "small\nreplicas", "large\nreplicas", "small\nGPUs", "large\nGPUs")
+    table = _table("small model answers", "small\nreplicas", "large\nreplicas", "small\nGPUs", "large\nGPUs", "USD a\nmonth")
     static = summary["static"]
-    table.add_row("0 %", "0", str(static["replicas"]), "0", amount(static["gpus"]))
+    table.add_row("0 %", "0", str(static["replicas"]), "0", amount(static["gpus"]), amount(static["month"]["usd"]))
     for row in summary["tiers"]:
         name = f"{100 * row['small_share']:g} % ({row['style']})"
-        table.add_row(name, str(row["small_replicas"]), str(row["large_replicas"]), str(row["small_gpus"]), amount(row["large_gpus"]))
+        table.add_row(
+            name,
+            str(row["small_replicas"]),
+            str(row["large_replicas"]),
+            str(row["small_gpus"]),
+            amount(row["large_gpus"]),
+            amount(row["usd_per_month"]),
+        )
     return table

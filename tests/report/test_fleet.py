@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadlab.planning.fleet import Rule, over_the_year, plan_fleet
+from loadlab.planning.fleet import Rule, TierFleet, over_the_year, plan_fleet
 from loadlab.planning.fleet_verdict import DayResult, Hour
 from loadlab.planning.levels import Level
 from loadlab.report.figures_fleet import draw_day, draw_held, draw_year
-from loadlab.report.fleet import held_text, hours_text, summarise_fleet
+from loadlab.report.fleet import Bill, held_text, hours_text, summarise_fleet, tier_row
 from loadlab.report.fleet_files import save_fleet_report
 from loadlab.report.fleet_terminal import cell, percent
 
@@ -56,6 +56,15 @@ def test_the_answer_names_replicas_hours_and_what_broke() -> None:
     ]
     assert found["year"]["static"]["usd"] == pytest.approx(sum(month["static"]["gpu_hours"] for month in found["months"]))
     assert found["days"][0]["hours"][0]["verdict"] == "empty"
+
+
+def test_a_month_of_tiers_is_priced_where_both_prices_are_known() -> None:
+    """Two small replicas of one GPU at 0.5 USD and three large ones of two at 1 USD, all of a 730-hour month."""
+    fleet = TierFleet(small_share=0.9, small_replicas=2, large_replicas=3)
+    small = {"gpus": 1, "style": "cascade", "usd_per_gpu_hour": 0.5}
+    assert tier_row(fleet, small, Bill(gpus=2, usd_per_gpu_hour=1.0))["usd_per_month"] == pytest.approx(730 * (2 * 0.5 + 6))
+    assert tier_row(fleet, small | {"usd_per_gpu_hour": None}, Bill(gpus=2, usd_per_gpu_hour=1.0))["usd_per_month"] is None
+    assert tier_row(fleet, small, Bill(gpus=2, usd_per_gpu_hour=None))["usd_per_month"] is None
 
 
 @pytest.mark.parametrize(("hours", "text"), [([], ""), ([3], "3"), ([7, 8, 9, 12], "7 to 9, 12"), ([0, 2], "0, 2")])
