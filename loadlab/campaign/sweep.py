@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,15 @@ from loadlab.analysis.steadiness import overload
 from loadlab.analysis.table import RequestTable, table_of_chunks
 from loadlab.campaign.probing import level_of_table
 from loadlab.campaign.target import Target
-from loadlab.campaign.trial import prepare, replay
+from loadlab.campaign.trial import prepare, record, replay
 from loadlab.errors import InputError
 from loadlab.planning.grid import RATE, Axis, Point, points, set_key
 from loadlab.record.atomic_file import cannot_write, save_bytes
 from loadlab.record.client import ClientFacts
+from loadlab.record.manifest import HostFacts
 from loadlab.record.request import RequestRecord
 from loadlab.record.rows import Row
+from loadlab.report.summary import load_table
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.rates import with_rate
 from loadlab.schema import as_table, read_table, read_toml, shown_path
@@ -36,8 +39,10 @@ from loadlab.slo import Slos, read_slos
 from loadlab.units import parse_rate_per_s
 
 JOURNAL = "points.jsonl"
-MAX_NAME = 80  # characters of a cluster file's name
+RUNS = "runs"  # under OUT: a run directory for each point over HTTP
+MAX_NAME = 80  # characters of a cluster file's or a run directory's name
 SCHEMA = "loadlab/sweep-points/1"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")  # in a file name
 Done = Callable[[int, int], None]  # (points that are done, points)
 
 
@@ -52,6 +57,7 @@ class Sweep:
     seed: int
     requests: int | None  # of each run; None: as the scenario says
     out: Path
+    host: HostFacts | None = None  # of the run directories that points over HTTP are kept in
 
     def points(self) -> list[Point]:
         """Every run of the sweep."""
@@ -66,6 +72,8 @@ class Job:
     scenario: Scenario
     target: Target
     rate_per_s: float | None = None  # where the rate is an axis
+    run: Path | None = None  # the run directory to keep it in; None: rows are judged and dropped, and a simulated point can be run again
+    host: HostFacts | None = None
 
 
 def prepare_jobs(sweep: Sweep) -> list[Job]:
@@ -96,7 +104,9 @@ def _job(sweep: Sweep, point: Point) -> Job:
         scenario_table = as_table(scenario)
         scenario_table["load"]["requests"] = sweep.requests
         scenario = read_table(Scenario, scenario_table, f"{sweep.scenario.name} with --requests")
-    return Job(point=point, scenario=scenario, target=_target(sweep, point, cluster_table), rate_per_s=rate)
+    target = _target(sweep, point, cluster_table)
+    run = None if isinstance(target, Path) else sweep.out / RUNS / file_name(f"{point.number:03d}", {**point.values, "seed": point.seed})
+    return Job(point=point, scenario=scenario, target=target, rate_per_s=rate, run=run, host=sweep.host)
 
 
 def _rate(value: float | str) -> float:
@@ -112,10 +122,7 @@ def _target(sweep: Sweep, point: Point, cluster: dict[str, Any] | None) -> Targe
     if cluster is None or not changed:
         return sweep.target
     text = tomli_w.dumps(cluster).encode()
-    name = "-".join(f"{key}-{value}" for key, value in changed.items()).replace("/", "-").replace(":", "-")
-    if len(name) > MAX_NAME:
-        name = f"{name[:MAX_NAME]}-{hashlib.sha256(text).hexdigest()[:8]}"
-    path = sweep.out.resolve() / "clusters" / f"{name}.toml"
+    path = sweep.out.resolve() / "clusters" / f"{file_name('', changed)}.toml"
     if path.exists() and path.read_bytes() == text:
         return path
     told = ", ".join(f"{key}={value}" for key, value in changed.items())
@@ -127,6 +134,13 @@ def _target(sweep: Sweep, point: Point, cluster: dict[str, Any] | None) -> Targe
         raise cannot_write(path.parent, error) from None
     save_bytes(path, text)
     return path
+
+
+def file_name(first: str, values: Mapping[str, Any]) -> str:
+    """A name for a file from keys and their values; where it would be long, cut, with the beginning of a digest."""
+    name = "-".join([first, *(f"{key}-{value}" for key, value in values.items())]).strip("-")
+    safe = _UNSAFE.sub("-", name)
+    return safe if len(safe) <= MAX_NAME else f"{safe[:MAX_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def run_sweep(sweep: Sweep, jobs: Sequence[Job], done: Done, *, resume: bool = False) -> list[dict[str, Any]]:
@@ -167,17 +181,25 @@ def _results(jobs: Sequence[Job], *, is_simulated: bool) -> Generator[dict[str, 
 def run_point(job: Job) -> dict[str, Any]:
     """One run as one row: the point's values, and its numbers (None where there are none)."""
     trial = prepare(job.scenario, job.target, job.point.seed)
-    sink = _Rows()
-    replay(trial, sink, lambda *_: None, itl=False)
-    table = table_of_chunks([sink.rows]).in_due_order()
     slos = read_slos(as_table(job.scenario), job.scenario.name)
+    if job.run is None or job.host is None:
+        sink = _Rows()
+        replay(trial, sink, lambda *_: None, itl=False)
+        return row_of_table(table_of_chunks([sink.rows]).in_due_order(), slos, job.point, trial.plan.digest, job.rate_per_s)
+    table = load_table(record(trial, job.run, job.host, lambda *_: None, replace=True)).in_due_order()
+    row = row_of_table(table, slos, job.point, trial.plan.digest, job.rate_per_s)
+    return row | {"run": f"{RUNS}/{job.run.name}"}
+
+
+def row_of_table(table: RequestTable, slos: Slos | None, point: Point, digest: str, rate_per_s: float | None) -> dict[str, Any]:
+    """The row of one run in due order: the point's values, and its numbers (None where there are none)."""
     return {
-        "point": job.point.number,
-        **job.point.values,
-        "seed": job.point.seed,
-        "plan_digest": trial.plan.digest,
+        "point": point.number,
+        **point.values,
+        "seed": point.seed,
+        "plan_digest": digest,
         **_numbers(table, slos),
-        **_judged(table, slos, job.rate_per_s),
+        **_judged(table, slos, rate_per_s),
     }
 
 

@@ -29,7 +29,11 @@ Metrics = Annotated[
 ]
 
 
-@app.command("save")
+@app.command(
+    "save",
+    epilog="Examples:\n\n  loadlab baseline save runs/gate/base baselines/smoke.json\n\n"
+    "  loadlab baseline save runs/nightly baselines/smoke.json --metric 'tpot.p99{class=chat}'",
+)
 def save(runs: Runs, file: File, metric: Metrics = None) -> None:
     """Write a new baseline of complete runs of one scenario."""
     from loadlab.campaign.baselines import build_baseline, save_baseline
@@ -43,20 +47,31 @@ def save(runs: Runs, file: File, metric: Metrics = None) -> None:
     _warn_of_few(baseline)
 
 
-@app.command("show")
-def show(file: File) -> None:
+@app.command(
+    "show", epilog="Examples:\n\n  loadlab baseline show baselines/smoke.json\n\n  loadlab baseline show baselines/smoke.json --json"
+)
+def show(
+    file: File, as_json: Annotated[bool, typer.Option("--json", help="The file itself on stdout, once it is known to be sound.")] = False
+) -> None:
     """Print what a baseline holds: where it came from, and each metric over its runs."""
     from loadlab.campaign.baselines import load_baseline
     from loadlab.cli.screen import Screen
     from loadlab.report.baseline import print_baseline
 
     baseline = load_baseline(file)
+    if as_json:
+        typer.echo(file.read_text(encoding="utf-8"), nl=False)
+        return
     head = f"{baseline.name}, {baseline.target}, saved from runs of {baseline.saved_from}, loadlab {baseline.loadlab}"
     print_baseline(head, baseline.scenario_digest, baseline.runs, Screen().tables)
     _warn_of_few(baseline)
 
 
-@app.command("update")
+@app.command(
+    "update",
+    epilog="Examples:\n\n  loadlab baseline update runs/nightly/candidate baselines/smoke.json\n\n"
+    "  loadlab baseline update runs/nightly/candidate baselines/smoke.json --new-scenario",
+)
 def update(
     runs: Runs,
     file: File,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="The GPUs, links and models that a cluster file may name, each with its source and date.",
+    epilog="Examples:\n\n  loadlab catalog gpus\n\n  loadlab catalog models --json",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

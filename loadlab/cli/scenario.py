@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Scenarios: list them, show and draw one before anyone sends a request, check a folder of them.",
+    epilog="Examples:\n\n  loadlab scenario list\n\n  loadlab scenario show insurer",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

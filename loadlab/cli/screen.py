@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 PLAIN_LINE_EVERY_S = 5.0
 
@@ -37,41 +37,43 @@ class Screen:
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:
-        """A spinner while something of unknown length is done; nothing without a terminal."""
-        with self.status.status(what):
+        """A spinner with the time that it has taken, while something of unknown length is done; nothing without a terminal."""
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.status, transient=True, disable=not self.status.is_terminal) as spinner:
+            spinner.add_task(what, total=None)
             yield
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
-        """A bar of requests done, with the time remaining; without a terminal a line every five seconds.
+    def progress(self, what: str, counted: str = "requests") -> Iterator[Callable[[str, int, int], None]]:
+        """A bar of requests (or what else is counted) done, with the time remaining; without a terminal a line every five seconds.
 
         It begins anew where the number planned changes: then something else is counted.
         """
         if not self.status.is_terminal:
-            yield self._plain_progress()
+            yield self._plain_progress(counted)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("requests"), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(counted), TimeRemainingColumn())
         with Progress(*columns, console=self.status, transient=True) as bar:
             task = bar.add_task(what, total=None)
-            counted: int | None = None
+            planned_before: int | None = None
 
             def show(doing: str, done: int, planned: int) -> None:
-                nonlocal counted
-                if planned != counted:
-                    counted = planned
+                nonlocal planned_before
+                if planned != planned_before:
+                    planned_before = planned
                     bar.reset(task, total=planned)
                 bar.update(task, description=doing, completed=done)
 
             yield show
 
-    def _plain_progress(self) -> Callable[[str, int, int], None]:
+    def _plain_progress(self, counted: str) -> Callable[[str, int, int], None]:
         last = time.monotonic()
 
         def show(doing: str, done: int, planned: int) -> None:
             nonlocal last
             if time.monotonic() - last >= PLAIN_LINE_EVERY_S:
                 last = time.monotonic()
-                self.status.print(f"{doing}: {done:,} of {planned:,} requests", soft_wrap=True, markup=False)
+                self.status.print(f"{doing}: {done:,} of {planned:,} {counted}", soft_wrap=True, markup=False)
 
         return show
 

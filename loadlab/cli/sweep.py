@@ -19,12 +19,15 @@ from loadlab.errors import InputError, RunInterruptedError
 if TYPE_CHECKING:
     from loadlab.campaign.sweep import Job, Sweep
     from loadlab.cli.screen import Screen
+    from loadlab.scenario.model import Scenario
 
 EPILOG = """Examples:
 
   loadlab sweep scenarios/smoke.toml --target sim:scenarios/clusters/t4-14b.toml --over rate=0.5,1,2/s --over max_running=8,32 --seeds 3
 
   loadlab sweep scenarios/smoke.toml --target sim:scenarios/clusters/t4-14b.toml --over prompt.median=512,2k --over rate=1..4/s --plan
+
+  loadlab sweep scenarios/smoke.toml --from runs/a --from runs/b --over rate --slo ttft=2s --out both
 
 Keys: rate; short names such as tp, replicas, max_running, prompt.median; or any key, as scenario:classes.chat.timeout_s and
 cluster:pools.llm.engine.max_batched_tokens, where * stands for every name. tiers.shares.NAME is a router's share; the other tiers take the
@@ -34,7 +37,12 @@ rest. With rate as an axis and an SLO, the capacity of every other combination i
 
 def sweep(
     scenario: Annotated[Path, typer.Argument(help="A scenario file.", show_default=False)],
-    over: Annotated[list[str], typer.Option(help="KEY=VALUES: an axis of the grid; may be repeated.", show_default=False)],
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEY=VALUES: an axis of the grid; may be repeated. With --from: KEY, one in which the runs differ.", show_default=False
+        ),
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="What to load: sim:CLUSTER.toml, or http://HOST:PORT.", metavar="sim:CLUSTER|URL", show_default=False)
     ] = None,
@@ -49,6 +57,9 @@ def sweep(
         typer.Option(help="Where to simulate: dask://HOST:PORT or ray://HOST:PORT. Default: every core here.", show_default=False),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would run and how long it takes; simulates one point to know.")] = False,
+    from_runs: Annotated[
+        list[Path] | None, typer.Option("--from", help="A run directory as one point; may be repeated. Nothing is run.", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to make. Default: a new one under runs/.", show_default=False)] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the sweep in this folder.", show_default=False)] = None,
     model: http_flags.Model = None,
@@ -61,10 +72,12 @@ def sweep(
 ) -> None:
     """Run a scenario at every combination of the values of --over, and keep one row for each run.
 
-    On the simulator the points run on every core; over HTTP one after another. Ctrl-C keeps the points that ended.
+    On the simulator the points run on every core; over HTTP one after another, each into a run directory. Ctrl-C keeps the points that
+    ended. With --from, the rows are those of runs that exist.
     """
     from loadlab.campaign.sweep import Sweep, prepare_jobs
-    from loadlab.campaign.trial import default_out
+    from loadlab.campaign.target import target_name
+    from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
     from loadlab.planning.grid import parse_axis
     from loadlab.scenario.files import load_scenario
@@ -74,6 +87,15 @@ def sweep(
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the folder")
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
+    held = with_flags(load_scenario(find_scenario(scenario)), slo or [])
+    where = resume or out or default_out(f"sweep-{scenario.stem}")
+    if from_runs:
+        if target is not None or resume is not None or plan:
+            raise InputError("takes runs that exist: leave --target, --resume and --plan out", key="--from")
+        _from_runs(held, from_runs, over or [], where, screen, as_json=as_json)
+        return
+    if not over:
+        raise InputError("is missing: an axis of the grid, such as --over rate=1..8/s; or --from RUN for runs that exist", key="--over")
     http = HttpFlags(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=None, timeout="10min",
         idle_timeout="60s", insecure=False, preflight=True, tokenizer=None, yes=yes,
@@ -81,9 +103,8 @@ def sweep(
     aim = parse_target(target, http, screen)
     assert aim is not None
     asked = Sweep(
-        scenario=with_flags(load_scenario(find_scenario(scenario)), slo or []),
-        target=aim, axes=tuple(parse_axis(text) for text in over), seeds=seeds,
-        seed=seed, requests=requests, out=resume or out or default_out(f"sweep-{scenario.stem}"),
+        scenario=held, target=aim, axes=tuple(parse_axis(text) for text in over), seeds=seeds,
+        seed=seed, requests=requests, out=where, host=host_facts(sys.argv),
     )  # fmt: skip
     if plan:
         with TemporaryDirectory() as folder:
@@ -96,7 +117,21 @@ def sweep(
 
         http_flags.confirm(aim, [build_plan(job.scenario, job.point.seed) for job in jobs], yes=yes)
     rows = _run(asked, jobs, backend, screen, is_resumed=resume is not None)
-    _deliver(asked, rows, screen, as_json=as_json)
+    facts = {"target": target_name(aim), "seeds": seeds, "seed": seed}
+    _deliver(held, rows, [axis.name for axis in asked.axes], facts, where, screen, as_json=as_json)
+
+
+def _from_runs(held: Scenario, paths: list[Path], named: list[str], out: Path, screen: Screen, *, as_json: bool) -> None:
+    from loadlab.campaign.sweep_runs import rows_of_runs, target_of_runs
+    from loadlab.schema import as_table
+    from loadlab.slo import read_slos
+
+    if (out / "sweep.csv").exists():
+        raise InputError("exists: choose another --out", source=str(out / "sweep.csv"))
+    rows, axes = rows_of_runs(paths, named, read_slos(as_table(held), held.name))
+    cells = [tuple(row[axis] for axis in axes) for row in rows]
+    facts = {"target": target_of_runs(paths), "seeds": max(map(cells.count, cells)), "seed": rows[0]["seed"]}
+    _deliver(held, rows, axes, facts, out, screen, as_json=as_json)
 
 
 def _run(asked: Sweep, jobs: list[Job], backend: str | None, screen: Screen, *, is_resumed: bool) -> list[dict[str, Any]]:
@@ -135,25 +170,23 @@ def _print_plan(asked: Sweep, jobs: list[Job], screen: Screen) -> None:
     screen.say(f"about {format_duration(lasts_s)} of arrivals, one run after another; each also starts, and waits for its last answers")
 
 
-def _deliver(asked: Sweep, rows: list[dict[str, Any]], screen: Screen, *, as_json: bool) -> None:
-    from loadlab.campaign.target import target_name
+def _deliver(
+    held: Scenario, rows: list[dict[str, Any]], names: list[str], facts: dict[str, Any], out: Path, screen: Screen, *, as_json: bool
+) -> None:  # fmt: skip
     from loadlab.cli.break_even import command_line, print_json
     from loadlab.record.manifest import load_versions
     from loadlab.report.sweep import build_frame, capacities, print_sweep, save_sweep
     from loadlab.schema import as_table
     from loadlab.slo import read_slos
 
-    frame, names = build_frame(rows), [axis.name for axis in asked.axes]
-    slos = read_slos(as_table(asked.scenario), asked.scenario.name)
+    frame = build_frame(rows)
+    slos = read_slos(as_table(held), held.name)
     found = [] if slos is None else capacities(frame, names, 1 - slos.target_of(None))
     print_sweep(frame, names, screen.tables, found)
-    facts = {
-        "name": asked.scenario.name, "target": target_name(asked.target), "seeds": asked.seeds, "seed": asked.seed,
-        "versions": load_versions(), "command": command_line(),
-    }  # fmt: skip
+    facts = {"name": held.name, **facts, "versions": load_versions(), "command": command_line()}
     with screen.busy("drawing the figures"):
-        summary = save_sweep(frame, names, asked.out, facts, found)
-    screen.say(f"table and figures: {asked.out}")
+        summary = save_sweep(frame, names, out, facts, found)
+    screen.say(f"table and figures: {out}")
     if as_json:
         print_json(summary)
     sys.stdout.flush()

@@ -17,6 +17,7 @@ from loadlab.scenario.trace_formats.rows import TraceFormat
 
 app = typer.Typer(
     help="Recorded traces: look at one, convert it, fit a scenario to it.",
+    epilog="Examples:\n\n  loadlab trace inspect trace.csv\n\n  loadlab trace fit trace.csv --out fitted.toml",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Score the simulator on measured rows: engine steps, serving runs at fixed concurrency, or the requests of a run.",
+    epilog="Examples:\n\n  loadlab validate steps step_times.csv\n\n  loadlab validate serving serving_closed_loop.csv --json",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -75,11 +75,6 @@ def _steadied(ordered: Sequence[Level]) -> tuple[Level, ...]:
     return tuple(replace(level, tau=max(level.tau, float(tau))) for level, tau in zip(ordered, fitted, strict=True))
 
 
-def rate_at(curve: CapacityCurve, share: float) -> float | None:
-    """The highest rate at which the fitted bad share is `share`; None if the levels do not bracket it."""
-    return _root(curve.rates_per_s, curve.fitted, share)
-
-
 def _share(level: Level) -> float:
     return 1.0 if level.is_overloaded else max(level.bad, _LEAST) / level.n
 

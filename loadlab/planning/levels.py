@@ -43,6 +43,11 @@ class Level:
         return self.bad / self.n
 
     @property
+    def is_dead(self) -> bool:
+        """Whether nothing was good, and nothing is known to have been served: too slow a target still serves."""
+        return self.bad == self.n and not self.served_per_s
+
+    @property
     def n_effective(self) -> float:
         """How many independent requests say as much."""
         return self.n / self.tau

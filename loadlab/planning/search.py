@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from itertools import takewhile
 from typing import TypeAlias
 
-import numpy as np
-
-from loadlab.planning.capacity_curve import CapacityCurve, fit_capacity, rate_at
-from loadlab.planning.levels import SPRT_BOUND, Level, pooled
+from loadlab.planning.capacity_curve import CapacityCurve, fit_capacity
+from loadlab.planning.certificate import LOOKS as CERTIFICATE_LOOKS
+from loadlab.planning.certificate import Bracket, Try, best_try, proves
+from loadlab.planning.levels import SPRT_BOUND, Level
 
 BRACKET_STEP = 1.6
 MAX_BRACKETING = 14  # 1.6^14 is 720 either way
 NARROW_TO = 1.27  # the bracket's ends, as a ratio, before the certificate is tried: nearer ones cost more than they tell
 LOOKS = (500, 1000, 2000)  # requests after which a probe may end ..
 LEAST_TO_HOLD = 1000  # .. by holding: a target that starts empty looks better than it is for its first few hundred
-CERTIFICATE_LOOKS = (10_000, 20_000)
-CERTIFICATE_CONFIDENCE = 0.95
-LOOK_CONFIDENCE = (0.97, 0.98)  # at each look; together they err in 5 % at most
-MAX_CERTIFICATES = 6
-HOPE = 0.7  # a certificate goes on where it would come to hold if the rest of its requests were bad 0.7 times as often
-_STEP_DOWN = (0.02, 0.15)  # after a certificate that failed: at least, at most
+CERTIFICATE_CONFIDENCE = 0.95  # of a search as a whole, measured: docs/validation.md
+MAX_CERTIFICATES = 9
+MOST_REQUESTS = 60_000  # after which no other certificate is begun
 
 
 class Finding(Enum):
@@ -158,7 +155,8 @@ def search(first_per_s: float, budget: float, *, lowest_per_s: float = 0.0, high
     if isinstance(bracket, SearchResult):
         return bracket
     low, high = yield from _narrow(*bracket, log)
-    return (yield from _certify(low, high, log))
+    within = Bracket(low_per_s=low, high_per_s=high, lowest_per_s=lowest_per_s, highest_per_s=highest_per_s)
+    return (yield from _certify(within, log))
 
 
 def _probe(rate_per_s: float, log: _Log) -> Generator[Ask, Level, Finding]:
@@ -185,7 +183,7 @@ def _bracket(first: float, lowest: float, highest: float, log: _Log) -> Generato
     rate = min(max(first, lowest), highest)
     for _ in range(MAX_BRACKETING):
         finding = yield from _probe(rate, log)
-        if log.probes[-1].level.bad == log.probes[-1].level.n and rate <= lowest:
+        if log.probes[-1].level.is_dead and rate <= lowest:
             return log.result(Answer.TARGET_FAILED, f"at {rate:.4g}/s not one request was good")
         holds, fails = log.rates(Finding.HOLDS), log.rates(Finding.FAILS)
         if holds and fails:
@@ -199,7 +197,7 @@ def _bracket(first: float, lowest: float, highest: float, log: _Log) -> Generato
         highest_tried = max(log.rates(Finding.HOLDS))
         return log.result(Answer.ALWAYS, f"not bracketed: every rate up to {highest_tried:.4g}/s holds; raise the highest rate")
     lowest_tried = min(log.rates(Finding.FAILS))
-    if all(probe.level.bad == probe.level.n for probe in log.probes):
+    if all(probe.level.is_dead for probe in log.probes):
         return log.result(Answer.TARGET_FAILED, f"not one request was good, at any rate down to {lowest_tried:.4g}/s")
     return log.result(
         Answer.NEVER, f"not bracketed: no rate down to {lowest_tried:.4g}/s holds; the SLO asks for more than an idle target gives"
@@ -215,77 +213,53 @@ def _narrow(low: float, high: float, log: _Log) -> Generator[Ask, Level, tuple[f
     return low, high
 
 
-def _certify(low: float, high: float, log: _Log) -> Search:
-    """Tries rates from the point downwards until one is proven: the upper bound of its bad share, on n / tau, is within the budget."""
-    budget = log.budget
-    for _ in range(MAX_CERTIFICATES):
-        rate = _candidate(low, high, log)
-        higher = _stable_above(rate, log)
-        least_tau = max((p.level.tau for p in log.probes if p.level.rate_per_s <= rate and not p.level.is_overloaded), default=1.0)
-        verdict = partial(judge_certificate, budget=budget, higher=higher, least_tau=least_tau)
-        level = yield Ask(rate_per_s=rate, looks=CERTIFICATE_LOOKS, judge=verdict)
+def _certify(bracket: Bracket, log: _Log) -> Search:
+    """Tries the run that promises most, again and again, until none is worth its requests; the highest rate proven is the answer."""
+    budget, best = log.budget, None
+    for tries in range(MAX_CERTIFICATES):
+        levels = [probe.level for probe in log.probes]
+        run = best_try(levels, budget, bracket, None if best is None else best.rate_per_s, tries)
+        if run is None or sum(level.n + level.warm_up for level in levels) > MOST_REQUESTS:
+            break
+        verdict = partial(_proven, run=run, budget=budget, probes=levels, higher=_stable_above(run.rate_per_s, log))
+        level = yield Ask(rate_per_s=run.rate_per_s, looks=run.looks, judge=verdict)
         finding = verdict(level) or Finding.UNDECIDED
         log.probes.append(Probe(level=level, finding=finding, is_certificate=True))
         if finding is Finding.HOLDS:
-            return log.result(Answer.CERTIFIED, _why_lower(log, rate), level)
-        if log.death():
+            best = level
+        if log.death() or not_monotone([*levels, level], budget) is not None:
             break
-    tried = [probe.level.rate_per_s for probe in log.probes if probe.is_certificate]
-    span = f"{len(tried)} rates from {max(tried):.4g} down to {min(tried):.4g}/s"
-    return log.result(Answer.NOT_CERTIFIED, f"inconclusive: {span}, none proven with {CERTIFICATE_LOOKS[-1]:,} requests")
+    if best is not None:
+        return log.result(Answer.CERTIFIED, _why_lower(log, best.rate_per_s), best)
+    return log.result(Answer.NOT_CERTIFIED, _why_not(log))
 
 
-def judge_certificate(level: Level, budget: float, higher: Sequence[Level] = (), least_tau: float = 1.0) -> Finding | None:
-    """HOLDS where the bound is within the budget, FAILS where it cannot come to be so with the requests there are; None: go on.
-
-    What ran at higher rates counts too: fewer are bad at this one, so that a bound on the share over all of them holds here.
-    `least_tau`: the dependence seen at lower rates; a run that saw no burst by chance shows less.
-    """
-    if level.is_overloaded:
-        return Finding.FAILS
-    level, *higher = (replace(one, tau=max(one.tau, least_tau)) for one in (level, *higher))
-    sent = level.n + level.warm_up
-    look = next((i for i, look in enumerate(CERTIFICATE_LOOKS) if sent <= look), len(CERTIFICATE_LOOKS) - 1)
-    if min(pooled([level, *higher[:k]]).upper_bound(LOOK_CONFIDENCE[look]) for k in range(len(higher) + 1)) <= budget:
-        return Finding.HOLDS
-    rest = CERTIFICATE_LOOKS[-1] - sent
-    hoped = replace(level, n=level.n + rest, bad=level.bad + round(HOPE * level.bad_share * rest))
-    return None if rest > 0 and hoped.upper_bound(LOOK_CONFIDENCE[-1]) <= budget else Finding.FAILS
+def _proven(level: Level, run: Try, budget: float, probes: Sequence[Level], higher: Sequence[Level]) -> Finding | None:
+    """What `proves` says, as a finding."""
+    match proves(level, run, budget, probes, higher):
+        case None:
+            return None
+        case True:
+            return Finding.HOLDS
+        case _:
+            return Finding.FAILS
 
 
 def _stable_above(rate: float, log: _Log) -> tuple[Level, ...]:
-    """Certificates that failed at higher rates, nearest first, as far as they were stable. What chose the rate is not counted again."""
-    above = sorted((p.level for p in log.probes if p.is_certificate and p.level.rate_per_s > rate), key=lambda level: level.rate_per_s)
+    """Certificates at this rate and above, nearest first, as far as they were stable. What chose the bracket is not counted again."""
+    above = sorted((p.level for p in log.probes if p.is_certificate and p.level.rate_per_s >= rate), key=lambda level: level.rate_per_s)
     return tuple(takewhile(lambda level: not level.is_overloaded, above))
 
 
-def _candidate(low: float, high: float, log: _Log) -> float:
-    """Where the fitted bad share is low enough for the bound to be reached in one run; below every rate that failed to be certified."""
-    levels = [probe.level for probe in log.probes]
-    curve = fit_capacity(levels, log.budget)
-    tau = _tau_near(curve.rate_per_s or low, levels)
-    wanted = provable_share(log.budget, CERTIFICATE_LOOKS[-1] / tau)
-    rate = rate_at(curve, wanted) or curve.rate_per_s or low
-    failed = [probe.level.rate_per_s for probe in log.probes if probe.is_certificate]
-    if failed:
-        least, most = _STEP_DOWN
-        return float(np.clip(rate, min(failed) * (1 - most), min(failed) * (1 - least)))
-    return float(np.clip(rate, low / 1.25, high))
-
-
-def _tau_near(rate: float, levels: Sequence[Level]) -> float:
-    """The tau of the stable level nearest to a rate."""
-    stable = [level for level in levels if not level.is_overloaded] or list(levels)
-    return min(stable, key=lambda level: abs(math.log(level.rate_per_s / rate))).tau
-
-
-def provable_share(budget: float, n_effective: float) -> float:
-    """The highest bad share whose upper bound on so many effective requests is within the budget; a twentieth of it at the least."""
-    for share in np.linspace(0.95, 0.05, 19) * budget:
-        level = Level(rate_per_s=1.0, n=max(1, round(n_effective)), bad=math.ceil(share * n_effective), tau=1.0)
-        if level.upper_bound(LOOK_CONFIDENCE[-1]) <= budget:
-            return float(share)
-    return 0.05 * budget
+def _why_not(log: _Log) -> str:
+    """What was tried, and what would settle it, in words."""
+    tried = [probe.level.rate_per_s for probe in log.probes if probe.is_certificate]
+    if not tried:
+        tau = max(probe.level.tau for probe in log.probes if not probe.level.is_overloaded)
+        most = CERTIFICATE_LOOKS[-1]
+        return f"inconclusive: {most:,} requests say as much as {most / tau:,.0f} independent ones, too few to prove {log.budget:.2%} bad"
+    span = f"{len(tried)} tries from {max(tried):.4g} down to {min(tried):.4g}/s"
+    return f"inconclusive: {span}, none proven with up to {CERTIFICATE_LOOKS[-1]:,} requests each"
 
 
 def _why_lower(log: _Log, certified: float) -> str:

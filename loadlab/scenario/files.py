@@ -15,13 +15,13 @@ from typing import Any
 from loadlab.errors import InputError
 from loadlab.scenario.load import Replay
 from loadlab.scenario.model import Campaign, DesignChoices, Experiment, Published, Scenario, Sensitivity, Variant, check_name
+from loadlab.scenario.names import CAMPAIGN_FILE as CAMPAIGN_FILE  # as do those who look for it here
 from loadlab.scenario.streams import experiment_seed as experiment_seed  # campaigns look for it here, beside their files
 from loadlab.scenario.traces import TraceColumns, load_trace
 from loadlab.schema import check_schema, has_control_characters, read_table, read_toml, shown, shown_path, sort_of
 
 SCENARIO_SCHEMA = "loadlab/scenario/1"
 CAMPAIGN_SCHEMA = "loadlab/campaign/1"
-CAMPAIGN_FILE = "campaign.toml"
 MAX_EXPERIMENTS = 1000
 Table = dict[str, Any]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadlab.errors import InputError
-from loadlab.scenario.files import CAMPAIGN_FILE
+from loadlab.scenario.names import CAMPAIGN_FILE
 from loadlab.schema import read_toml, shown, shown_path, sort_of
 
 _PACKAGE = Path(__file__).parents[1]

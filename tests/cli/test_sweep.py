@@ -9,8 +9,12 @@ import pandas as pd
 import pytest
 
 from loadlab.campaign.sweep import Sweep, prepare_jobs, run_sweep
+from loadlab.campaign.trial import host_facts, prepare, record
 from loadlab.planning.grid import parse_axis
+from loadlab.record.manifest import Status
+from loadlab.record.run_dir import RunDir
 from loadlab.scenario.files import load_scenario
+from loadlab.scenario.rates import with_rate
 from tests.cli.command import CLUSTERS, SCENARIOS, Command
 from tests.server.running import running
 
@@ -128,6 +132,16 @@ classes.chat = { model = "m", prompt_tokens = { kind = "constant", value = 20 },
     frame = pd.read_csv(tmp_path / "s" / "sweep.csv")
     assert frame["success_rate"].tolist() == [1, 1]
     assert frame["requests_per_s"].is_monotonic_increasing
+    kept = [RunDir.open(tmp_path / "s" / name) for name in frame["run"]]  # each point is a run directory, named with its digest
+    assert [run.manifest.plan_digest for run in kept] == frame["plan_digest"].tolist()
+    assert [sum(1 for _ in run.rows()) for run in kept] == [20, 20]
+    assert {run.manifest.status for run in kept} == {Status.COMPLETE}
+    runs = [flag for run in kept for flag in ("--from", run.path)]
+    again = command("sweep", tmp_path / "s.toml", *runs, "--out", tmp_path / "again")
+    assert again.code == 0, again.err
+    both = pd.read_csv(tmp_path / "again" / "sweep.csv")
+    same = [name for name in frame.columns if name not in ("run", "rate")]
+    pd.testing.assert_frame_equal(both[same], frame[same])
     assert refused.code == 2
     assert "is a key of a cluster file, and the target is an endpoint" in refused.err
 
@@ -172,3 +186,48 @@ def test_another_sweep_is_not_resumed(command: Command, tmp_path: Path) -> None:
     assert (again.code, other.code) == (2, 2)
     assert "pass --resume" in again.err
     assert "was begun with another scenario, target, grid or seed" in other.err
+
+
+@pytest.fixture(scope="module")
+def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four simulated runs: two rates, and two seeds of each."""
+    folder, runs = tmp_path_factory.mktemp("kept"), []
+    for rate in (0.5, 12.0):
+        for seed in (1, 2):
+            trial = prepare(with_rate(load_scenario(SMOKE), rate, 60), CLUSTER, seed)
+            runs.append(folder / f"{rate}-{seed}")
+            record(trial, runs[-1], host_facts([]), lambda *_: None)
+    return runs
+
+
+def test_runs_that_exist_are_swept_over_what_differs(command: Command, kept_runs: list[Path], tmp_path: Path) -> None:
+    flags = [flag for run in kept_runs for flag in ("--from", run)]
+    answer = command("sweep", SMOKE, *flags, *SLO, "--out", tmp_path / "s", "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["axes"] == ["rate"]
+    assert [row["rate"] for row in found["rows"]] == ["0.5/s", "0.5/s", "12/s", "12/s"]
+    assert [row["plan_digest"] for row in found["rows"]] == [RunDir.open(run).manifest.plan_digest for run in kept_runs]
+    assert 0.5 < found["capacities_per_s"][0]["value"] < 12
+    assert (tmp_path / "s" / "attainment.svg").exists()
+    again = command("sweep", SMOKE, *flags, "--out", tmp_path / "s")
+    assert again.code == 2
+    assert "choose another --out" in again.err
+
+
+@pytest.mark.parametrize(
+    ("which", "flags", "says"),
+    [
+        (slice(0, 2), [], "differ in nothing but their seed"),
+        (slice(0, 4), ["--over", "nonsense"], "is no key of these runs; they differ in rate"),
+        (slice(0, 4), ["--over", "kind"], "write one of them"),
+        (slice(0, 4), ["--target", "http://127.0.0.1:1"], "takes runs that exist"),
+        (slice(0, 0), [], "is missing: an axis of the grid"),
+    ],
+)
+def test_runs_that_make_no_sweep_are_told_why(
+    command: Command, kept_runs: list[Path], tmp_path: Path, which: slice, flags: list[str], says: str
+) -> None:
+    answer = command("sweep", SMOKE, *(flag for run in kept_runs[which] for flag in ("--from", run)), *flags, "--out", tmp_path / "s")
+    assert answer.code == 2, answer.err
+    assert says in answer.err
