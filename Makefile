@@ -8,7 +8,7 @@ DEMO := reports/runs/t4-study
 DEMO_HTTP := reports/runs/demo-http
 PORT ?= 8642
 
-.PHONY: help pictures demo demo-http reports test lint types layers bench sbom wheel coverage lock clean
+.PHONY: help pictures demo demo-http reports notebook docs drawing test lint types layers bench sbom wheel coverage lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -38,6 +38,19 @@ reports: $(VENV)/.installed  ## Make the published studies under reports/ again.
 	$(BIN)/loadlab capacity scenarios/t4-chat-capacity.toml --target sim:scenarios/clusters/t4-14b.toml \
 		--rates 0.4,0.6,0.8,0.9,1,1.1,1.2,1.4/s --requests 10000 --out reports/t4-study/capacity --quiet
 
+	$(BIN)/loadlab fleet --capacity reports/t4-study/capacity --demand scenarios/demand/support-desk.toml \
+		--price-usd-per-gpu-hour 0.35 --requests 400000 --out reports/t4-study/fleet --quiet
+	@rm -rf reports/slow-shard/healthy reports/slow-shard/slow
+	$(BIN)/loadlab capacity scenarios/hardware/70b-on-h100.toml --target sim:scenarios/clusters/h100-70b.toml \
+		--rates 11,13,14,15,16,18/s --requests 10000 --out reports/slow-shard/healthy --quiet
+	$(BIN)/loadlab capacity scenarios/hardware/70b-on-h100.toml --target sim:scenarios/clusters/h100-70b-slow-gpu.toml \
+		--rates 7,8,9,10,11,12,14/s --requests 10000 --out reports/slow-shard/slow --quiet
+	$(BIN)/loadlab fleet --capacity reports/slow-shard/healthy --demand scenarios/demand/assistant-peak.toml \
+		--cluster scenarios/clusters/h100-70b-slow-gpu.toml --hosting scenarios/hosting/h100-70b.toml --requests 400000 \
+		--out reports/slow-shard/fleet-with-a-slow-one --quiet
+	$(BIN)/loadlab fleet --capacity reports/slow-shard/slow --demand scenarios/demand/assistant-peak.toml \
+		--hosting scenarios/hosting/h100-70b.toml --no-simulate --out reports/slow-shard/fleet-of-slow-ones --quiet
+
 demo-http: $(VENV)/.installed  ## Serve two simulated T4 over HTTP, load them for 30 s, show the report in reports/runs/demo-http.
 	@rm -rf $(DEMO_HTTP)
 	@$(BIN)/loadlab serve scenarios/clusters/t4-14b.toml --port $(PORT) --log $(DEMO_HTTP)/server & server=$$!; \
@@ -45,6 +58,9 @@ demo-http: $(VENV)/.installed  ## Serve two simulated T4 over HTTP, load them fo
 	$(BIN)/python -c 'import socket, time; [time.sleep(0.1) for _ in range(100) if socket.socket().connect_ex(("127.0.0.1", $(PORT)))]'; \
 	$(BIN)/loadlab run scenarios/demo-http.toml --target http://127.0.0.1:$(PORT) --model llm-14b --yes --out $(DEMO_HTTP)/client \
 		|| test $$? -eq 98  # a machine that is busy with other things: the report says so
+
+notebook: $(VENV)/.installed  ## Run the blocks of docs/python-api.md again, for its notebook.
+	$(BIN)/python -m tests.docs.notebook docs/python-api.md
 
 test: lint types layers  ## Style, types, import layers, tests.
 	$(BIN)/python -m pytest -n auto
@@ -61,6 +77,12 @@ layers: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev  ## Benchmarks: figures on this machine, no verdicts.
 	$(BIN)/python -m pytest tests/bench -q -s --override-ini=addopts=
+
+docs: $(VENV)/.installed-dev  ## The pages of docs/ as a site: build/site/index.html; every link is checked.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+drawing: $(VENV)/.installed  ## Draw who imports whom again, for docs/architecture.md.
+	$(BIN)/python -m handbook.imports
 
 sbom: $(VENV)/.installed-dev  ## What a user installs, as a CycloneDX bill of materials in dist/sbom.json.
 	@mkdir -p dist

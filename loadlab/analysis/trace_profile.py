@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -21,7 +21,7 @@ from loadlab.analysis.table import FloatArray, IntArray
 from loadlab.analysis.trace_seen import SeenBlocks, tick_of
 from loadlab.errors import InputError
 from loadlab.scenario.trace_formats.recognise import open_trace
-from loadlab.scenario.trace_formats.rows import MAX_LABELS, NS_PER_S, OTHER, OpenedTrace, Row, TraceFormat
+from loadlab.scenario.trace_formats.rows import MAX_LABELS, NS_PER_S, OTHER, OpenedTrace, Progress, Row, TraceFormat
 from loadlab.schema import shown_path
 
 MAX_SPAN_S = 400 * 86400  # bins of a second: a quarter of a gigabyte
@@ -80,14 +80,17 @@ class TraceProfile:
         return (self.rows - 1) / self.span_s if self.span_s else 0.0
 
 
-def inspect_trace(path: Path, expected: TraceFormat | None = None, progress: Callable[[int], None] | None = None) -> TraceProfile:
-    """Reads a whole trace. `progress` is told the rows so far. Raises InputError as `open_trace`, and on a trace without rows."""
+def inspect_trace(path: Path, expected: TraceFormat | None = None, progress: Progress | None = None) -> TraceProfile:
+    """Reads a whole trace. `progress` is told the rows so far and their share of the file.
+
+    Raises InputError as `open_trace`, and on a trace without rows.
+    """
     with open_trace(path, expected) as trace:
         gathered = _Gathered(trace, shown_path(path))
         for rows in _chunks(trace.rows):
             gathered.add(rows)
             if progress is not None:
-                progress(gathered.rows)
+                progress(gathered.rows, trace.share and trace.share(gathered.rows))
         return gathered.profile()
 
 

@@ -175,8 +175,8 @@ def _differences(run: Observed, simulated: Seconds) -> FloatArray:
         for third in np.array_split(by_length, 3):
             served = third[~np.isnan(simulated["ttft"][third])]
             found.append(_log_ratio(simulated["ttft"][served].mean(), run.seconds["ttft"][served].mean()) if len(served) else -1.0)
-    answered = [np.count_nonzero(~np.isnan(seconds["e2e"])) for seconds in (simulated, run.seconds)]
-    found.append(float(np.log((answered[0] + 1) / (answered[1] + 1))))
+    answered = np.count_nonzero(_both(run, simulated, "e2e"))
+    found.append(float(np.log((answered + 1) / (np.count_nonzero(~np.isnan(run.seconds["e2e"])) + 1))))
     return np.array(found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from loadlab.planning.levels import Level
 from loadlab.planning.search import Answer, Ask, Finding, Probe, SearchResult, judge, not_monotone, not_monotone_text, search
 from loadlab.record.atomic_file import cannot_write
 from loadlab.record.run_dir import RunDir
+from loadlab.report.capacity import summarise_capacity
 from loadlab.report.summary import load_table
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.rates import mean_rate_per_s, with_rate
@@ -149,6 +150,23 @@ def tokens_per_arrival(probing: Probing) -> float:
     plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 1000), probing.seed)
     arrivals = int((plan.arrival_s == plan.arrival_s).sum())
     return float(plan.prompt_tokens.sum() + plan.output_tokens.sum()) / arrivals
+
+
+def summarise_study(result: SearchResult, probing: Probing, note: str, versions: Mapping[str, str], command: str) -> dict[str, Any]:
+    """`capacity.json` of a study that was measured, with the conditions of its target. `note`: see `rate_note`."""
+    plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 100), probing.seed)
+    return summarise_capacity(
+        result,
+        name=probing.scenario.name,
+        target=target_name(probing.target),
+        conditions=conditions_of(probing.target, plan, probing.seed),
+        slos=probing.slos,
+        seed=probing.seed,
+        rate_note=note,
+        tokens_per_arrival=tokens_per_arrival(probing),
+        versions=versions,
+        command=command,
+    )
 
 
 def rate_note(probing: Probing) -> str:

@@ -64,13 +64,22 @@ def load_unit(text: str, scenario: Path | None, cluster: Path | None, slo: list[
     """
     path = Path(text)
     file = path / CAPACITY_FILE if path.is_dir() else path
-    unit = _of_study(_read_study(file), file) if file.is_file() else _plain(text)
+    if file.is_file():
+        try:
+            unit = _of_study(_read_study(file), file)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"is not whole: {error} is missing or of another kind", source=shown_path(file)) from None
+    elif path.is_dir():
+        raise InputError(f"has no {CAPACITY_FILE}: name the --out of a `loadlab capacity` that ended", source=shown_path(path))
+    else:
+        unit = _plain(text)
     if scenario is not None:
         unit = replace(unit, scenario=load_scenario(find_scenario(scenario)))
     if slo and unit.scenario is not None:
         unit = replace(unit, scenario=with_flags(unit.scenario, slo))
     if cluster is not None:
-        unit = replace(unit, cluster=find_cluster(cluster))
+        file = find_cluster(cluster)
+        unit = replace(unit, cluster=file, is_whole=unit.is_whole or (unit.study is None and len(load_cluster(file).pools) > 1))
     return unit
 
 

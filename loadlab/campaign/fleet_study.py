@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import tomli_w
 from loadlab.campaign.fleet import Asked, Price, Unit
 from loadlab.campaign.fleet_day import Day, Lost, choose_minutes, day_cluster, day_scenario, minutes_of_day
 from loadlab.campaign.fleet_play import Way, play_day, slos_of
-from loadlab.campaign.target import conditions_of
+from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.curves import SECONDS_PER_DAY
 from loadlab.planning.demand import HOURS, MINUTES_PER_DAY, MINUTES_PER_HOUR, busiest_day
@@ -108,15 +108,19 @@ def ways(study: FleetStudy, lost: list[Lost]) -> list[Way]:
     return found
 
 
-def play(study: FleetStudy, day: Day, lost: list[Lost], draws: int, say: Say) -> tuple[tuple[DayResult, ...], float]:
-    """The simulated days, and the error budget that they are judged by."""
-    slos = slos_of(day)
+def budget_of(day: Day) -> float:
+    """The error budget that hours are judged by: 1 - target."""
+    return round(1 - slos_of(day).target_of(None), 12)
+
+
+def play(study: FleetStudy, day: Day, lost: list[Lost], draws: int, say: Say) -> Iterator[DayResult]:
+    """The simulated days, one after another: who is interrupted has those that ended."""
 
     def shown(way: Way) -> Callable[[int, int], None]:
         return lambda done, planned: say(way.name, done, planned)
 
-    results = tuple(play_day(day, way, draws, shown(way)) for way in ways(study, lost))
-    return results, round(1 - slos.target_of(None), 12)
+    for way in ways(study, lost):
+        yield play_day(day, way, draws, shown(way))
 
 
 def notes_on(study: FleetStudy, day: Day) -> tuple[str, ...]:
@@ -126,7 +130,7 @@ def notes_on(study: FleetStudy, day: Day) -> tuple[str, ...]:
     if not played.is_whole:
         notes.append(
             f"each hour is played by its busiest {played.minutes} min, one after another, at its own rate; start-up takes its real time, "
-            f"so what is late weighs up to {MINUTES_PER_HOUR / played.minutes:.1f} times as much in an hour as it would"
+            f"so what is late weighs up to {MINUTES_PER_HOUR / played.minutes:.2g} times as much in an hour as it would"
         )
     arrivals = day.scenario.load.arrivals if isinstance(day.scenario.load, OpenLoop) else None
     if not isinstance(arrivals, Poisson):
@@ -148,9 +152,11 @@ def _changed_conditions(unit: Unit, day: Day) -> str:
     plan = build_plan(with_rate(day.scenario, mean_rate_per_s(day.scenario), 100), unit.study["seed"])
     now = [dict(table) for table in conditions_of(unit.cluster, plan, unit.study["seed"])]
     before = unit.study["conditions"]
-    if _plain(now) == _plain(before):
-        return ""
-    return f"the day is played on {unit.cluster}, which is not the target at the conditions of the capacity study"
+    if target_name(unit.cluster) != unit.study["target"]:
+        return f"the day is played on {unit.cluster}, not on the target of the capacity study, {unit.study['target']}"
+    if _plain(now) != _plain(before):
+        return f"{unit.cluster} no longer says what it said when the capacity was found"
+    return ""
 
 
 def _plain(value: Any) -> Any:

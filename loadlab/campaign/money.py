@@ -10,9 +10,8 @@ from typing import Any
 
 import orjson
 
-from loadlab.campaign.capacity import Bounds, Say, find_capacity, tokens_per_arrival
+from loadlab.campaign.capacity import Bounds, Say, find_capacity, summarise_study
 from loadlab.campaign.probing import Probing
-from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.break_even import BreakEven, break_even
 from loadlab.planning.curves import LineCurve
@@ -36,12 +35,9 @@ from loadlab.planning.routing import (
 from loadlab.record.manifest import HostFacts
 from loadlab.record.run_dir import RunDir
 from loadlab.report.capacity import SCHEMA as CAPACITY_SCHEMA
-from loadlab.report.capacity import summarise_capacity
 from loadlab.report.capacity_files import CAPACITY_FILE
 from loadlab.report.summary import summarise_run
-from loadlab.scenario.build import build_plan
 from loadlab.scenario.model import Scenario
-from loadlab.scenario.rates import mean_rate_per_s, with_rate
 from loadlab.schema import SORTS, as_table, closest, read_table, read_toml, shown, shown_path, sort_of
 from loadlab.slo import read_slos
 
@@ -97,12 +93,7 @@ def simulated_capacity(cluster: Path, demand: Demand | None) -> Capacity:
         raise InputError('has no SLO: write [slo] with a limit such as ttft = "800ms"', source=demand.scenario.name)
     probing = Probing(scenario=demand.scenario, target=cluster, slos=slos, seed=demand.seed, host=demand.host, keep_rows_in=None)
     result = find_capacity(probing, Bounds(), None, demand.say)
-    plan = build_plan(with_rate(demand.scenario, mean_rate_per_s(demand.scenario), 100), demand.seed)
-    study = summarise_capacity(
-        result, name=demand.scenario.name, target=target_name(cluster), conditions=conditions_of(cluster, plan, demand.seed), slos=slos,
-        seed=demand.seed, rate_note="", tokens_per_arrival=tokens_per_arrival(probing), versions={}, command="",
-    )  # fmt: skip
-    return capacity_of_study(study, shown_path(cluster))
+    return capacity_of_study(summarise_study(result, probing, "", {}, ""), shown_path(cluster))
 
 
 def load_book(named: Path | None, given: Path | None, file: Path) -> PriceBook | None:

@@ -32,7 +32,7 @@ MOST_REQUESTS = 3000  # of a run, from its beginning: as the same requests are s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """One run: the requests that reached the target, in the order in which they were due, and their latencies, NaN where none.
+    """One run: the requests that reached the target, in the order in which they were due, and their latencies; NaN: none, or not judged.
 
     `plan` has them as a replay wants them, each due by the clock at the time at which it came due in the run.
     """
@@ -116,9 +116,11 @@ def observed(table: RequestTable, manifest: Manifest, name: str, models: Sequenc
         if not known.all():
             notes.append(f"{np.count_nonzero(~known):,} requests without a count of prompt tokens are left out")
         rows = rows[known]
-    if len(rows) > MOST_REQUESTS:
-        notes.append(f"its first {MOST_REQUESTS:,} of {len(rows):,} requests")
     part = table.rows(rows[:MOST_REQUESTS])
+    is_judged = np.ones(len(part), dtype=np.bool_)
+    if len(rows) > MOST_REQUESTS:  # whoever was not over by then was slowed down by requests that are left out
+        notes.append(f"its first {MOST_REQUESTS:,} of {len(rows):,} requests")
+        is_judged = part.finished_s <= _arrivals_s(part)[-1]
     arrivals = _arrivals_s(part)
     plan = _plan_of_rows(part, manifest, models) if planned is None else _timed(planned, part)
     span = float(arrivals[-1] - arrivals[0])
@@ -127,7 +129,7 @@ def observed(table: RequestTable, manifest: Manifest, name: str, models: Sequenc
         digest=manifest.plan_digest,
         target=manifest.target,
         plan=plan,
-        seconds={latency: per_row_s(latency, part) for latency in LATENCIES},
+        seconds={latency: np.where(is_judged, per_row_s(latency, part), np.nan) for latency in LATENCIES},
         rate_per_s=(len(part) - 1) / span if span > 0 else 0.0,
         is_simulated=manifest.engine == "simulation",
         notes=tuple(notes),

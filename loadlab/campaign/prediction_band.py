@@ -11,6 +11,7 @@ import numpy as np
 
 from loadlab.analysis.latency import rank_of
 from loadlab.campaign.trial import Trial
+from loadlab.campaign.tuning import slower
 from loadlab.catalog.bands import Band, Phase, band_of
 from loadlab.catalog.specs import Calibration, find, gpus, models
 from loadlab.engines.base import Progress
@@ -65,14 +66,14 @@ class _Latencies:
 
 
 def write_band(trial: Trial, run: RunDir, progress: Progress) -> None:
-    """Writes the run's band beside its rows; nothing where the target is no simulated cluster of catalogue models.
+    """Writes the run's band beside its rows; nothing where the target is no simulated cluster of catalogue models, or a calibrated one.
 
     Costs two more replays, of which no row is kept.
     """
     if not isinstance(trial.target, Path):
         return
     spec = load_cluster(trial.target)
-    found = {name: _bands_of(pool.hardware) for name, pool in spec.pools.items() if isinstance(pool.hardware, ShardedModel)}
+    found = _bands(spec)
     if not found:
         return
     ends = []
@@ -104,7 +105,19 @@ def write_band(trial: Trial, run: RunDir, progress: Progress) -> None:
     )
 
 
-def _bands_of(hardware: ShardedModel) -> tuple[Band, Band, str]:
+def _bands(spec: ClusterSpec) -> dict[str, tuple[Band, Band, str]]:
+    """By pool: of steps, of TTFT, and where they come from. A calibrated cluster's are those of the runs that it was fitted to."""
+    if spec.calibration is None:
+        return {name: bands_of(pool.hardware) for name, pool in spec.pools.items() if isinstance(pool.hardware, ShardedModel)}
+    block = spec.calibration
+    said = str(block.words()["label"])
+    of_steps = Band(low=block.low_ratio, high=block.high_ratio, rows=block.requests, source=said)
+    of_ttft = Band(low=block.ttft_low_ratio, high=block.ttft_high_ratio, rows=block.requests, source=said)
+    return dict.fromkeys(spec.pools, (of_steps, of_ttft, said))
+
+
+def bands_of(hardware: ShardedModel) -> tuple[Band, Band, str]:
+    """The bands of steps and of TTFT under load, and whether they are calibrated, in a word."""
     gpu, model = find(gpus(), hardware.gpu, what="gpu"), find(models(), hardware.model, what="model")
     kind = "dense" if model.experts is None else "moe"
     words = "calibrated" if gpu.calibration is Calibration.FITTED else "uncalibrated"
@@ -112,9 +125,5 @@ def _bands_of(hardware: ShardedModel) -> tuple[Band, Band, str]:
 
 
 def _scaled(spec: ClusterSpec, scales: Mapping[str, float]) -> ClusterSpec:
-    pools = dict(spec.pools)
-    for name, scale in scales.items():
-        hardware = pools[name].hardware
-        assert isinstance(hardware, ShardedModel)
-        pools[name] = replace(pools[name], hardware=replace(hardware, step_scale=hardware.step_scale * scale))
+    pools = {name: replace(pool, hardware=slower(pool.hardware, scales.get(name, 1.0))) for name, pool in spec.pools.items()}
     return replace(spec, pools=pools)

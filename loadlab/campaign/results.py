@@ -30,7 +30,9 @@ def load_summary(path: Path) -> Json:
     except orjson.JSONDecodeError as error:
         raise InputError(f"line {error.lineno}: is not JSON ({error.msg})", source=str(file)) from None
     if not isinstance(summary, dict) or summary.get("schema") != CAMPAIGN_SCHEMA:
-        raise InputError(f"is not the summary of a campaign (schema = {CAMPAIGN_SCHEMA!r})", source=str(file))
+        raise InputError(
+            f"holds no {MANIFEST_FILE}, and its {SUMMARY_FILE} is no campaign's: this is no directory of `loadlab run`", source=str(path)
+        )
     return summary
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, assert_never
 
@@ -12,12 +12,14 @@ from loadlab.engines.endpoint import Endpoint
 from loadlab.engines.live import Watch
 from loadlab.engines.locust import LocustEngine, Say
 from loadlab.engines.simulation import SimulationEngine, check_plan
+from loadlab.errors import InputError
 from loadlab.scenario.model import TrafficClass
 from loadlab.scenario.plan import RequestPlan
 from loadlab.scenario.prompts import check_images
 from loadlab.scenario.tokenizer_file import load_tokenizer
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.files import load_cluster
+from loadlab.slo import parse_threshold
 from loadlab.wire.error_texts import TABLE_VERSION
 from loadlab.wire.tokens import ESTIMATE
 
@@ -35,6 +37,15 @@ def check_target(target: Target, plan: RequestPlan) -> None:
                 load_tokenizer(target.tokenizer)
         case _:
             assert_never(target)
+
+
+def check_thresholds(target: Target, thresholds: Sequence[str]) -> None:
+    """Raises InputError if one is on a server that nobody listens to: it would fail for want of a number, after the run."""
+    if isinstance(target, Path) or target.metrics:
+        return
+    for text in thresholds:
+        if parse_threshold(text).metric.is_of_server:
+            raise InputError(f"{text!r} needs the server's own page: --metrics http://HOST:PORT/metrics", key="thresholds")
 
 
 def engine_of(

@@ -11,7 +11,7 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
-from loadlab.campaign.target import Target, check_target, conditions_of, engine_name, engine_of, target_name
+from loadlab.campaign.target import Target, check_target, check_thresholds, conditions_of, engine_name, engine_of, target_name
 from loadlab.engines.base import Progress, RecordSink, RunStoppedError
 from loadlab.engines.endpoint import TargetUnreachableError
 from loadlab.engines.live import Watch
@@ -71,6 +71,7 @@ def prepare(scenario: Scenario, target: Target, seed: int, target_seed: int | No
     trace = trace_of(scenario)
     plan = build_plan(scenario, seed, trace)
     check_target(target, plan)
+    check_thresholds(target, scenario.thresholds)
     warnings = () if trace is None else trace.warnings
     return Trial(scenario=scenario, target=target, seed=seed, plan=plan, warnings=warnings, target_seed=target_seed)
 

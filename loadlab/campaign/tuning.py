@@ -147,10 +147,11 @@ def _digits(value: float) -> float:
 
 def with_steps(spec: ClusterSpec, factor: float) -> ClusterSpec:
     """The cluster with every step so many times as long."""
-    return replace(spec, pools={name: replace(pool, hardware=_slower(pool.hardware, factor)) for name, pool in spec.pools.items()})
+    return replace(spec, pools={name: replace(pool, hardware=slower(pool.hardware, factor)) for name, pool in spec.pools.items()})
 
 
-def _slower(hardware: Hardware, factor: float) -> Hardware:
+def slower(hardware: Hardware, factor: float) -> Hardware:
+    """Every step so many times as long."""
     match hardware:
         case ShardedModel():
             return replace(hardware, step_scale=hardware.step_scale * factor)

@@ -105,6 +105,13 @@ class ModelSpec:
         if self.heads % self.kv_heads and self.latent is None:
             raise ValueError(f"kv_heads = {self.kv_heads} must divide heads ({self.heads})")
 
+    def splits_over(self, tensor_parallel: int) -> bool:
+        """Whole heads on each of so many GPUs; KV heads split evenly, or are copied evenly where there are fewer than GPUs."""
+        if self.latent is not None:
+            return self.heads % tensor_parallel == 0
+        fewer, more = sorted((self.kv_heads, tensor_parallel))
+        return self.heads % tensor_parallel == 0 and more % fewer == 0
+
     @property
     def attention_layers(self) -> int:
         """Layers with keys and values."""

@@ -18,10 +18,13 @@ from loadlab.cli import (
     compare,
     decide,
     doctor,
+    export,
     fleet,
     gate,
     import_results,
+    merge,
     new,
+    plan,
     report,
     run,
     scenario,
@@ -60,6 +63,7 @@ app.command("new", epilog=new.EPILOG)(new.new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(validate.app, name="validate")
 app.command("decide", epilog=decide.EPILOG)(decide.decide)
+app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
 app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command("capacity", epilog=capacity.EPILOG)(capacity.capacity)
@@ -67,6 +71,8 @@ app.command("fleet", epilog=fleet.EPILOG)(fleet.fleet)
 app.command("break-even", epilog=break_even.EPILOG)(break_even.break_even)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("import", epilog=import_results.EPILOG)(import_results.import_results)
+app.command("merge", epilog=merge.EPILOG)(merge.merge)
+app.command("export", epilog=export.EPILOG)(export.export)
 app.command("gate", epilog=gate.EPILOG)(gate.gate)
 app.add_typer(baseline.app, name="baseline")
 

@@ -36,9 +36,18 @@ def capacity(
         typer.Option(help="A limit of the SLO, such as ttft=800ms or target=99%, over the file's; may be repeated.", show_default=False),
     ] = None,
     rates: Annotated[str | None, typer.Option(help='Measure these instead of searching, such as "1,2,4/s".', show_default=False)] = None,
-    requests: Annotated[int, typer.Option(min=100, max=1_000_000, help="Requests at each of --rates.")] = 2000,
+    requests: Annotated[int, typer.Option(min=100, max=1_000_000, help="Requests at each of --rates, or of --hybrid.")] = 2000,
     start: Annotated[str | None, typer.Option(help="Where the search begins. Default: the scenario's rate.", show_default=False)] = None,
     max_rate: Annotated[str | None, typer.Option(help="Never offer more than this, such as 20/s.", show_default=False)] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Measure four levels below 70 % of saturation, calibrate --cluster on them, simulate the rest.")
+    ] = False,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(
+            "--cluster", help="Of --hybrid: the cluster file to calibrate. Default: the target's.", metavar="C.toml", show_default=False
+        ),
+    ] = None,
     from_runs: Annotated[
         list[Path] | None, typer.Option("--from", help="A run directory to take as a level; may be repeated.", show_default=False)
     ] = None,
@@ -73,7 +82,16 @@ def capacity(
         timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
     )  # fmt: skip
     where = resume or out
-    if from_runs:
+    if hybrid:
+        from loadlab.cli.capacity_hybrid import measure_hybrid
+
+        if from_runs or rates is not None or resume is not None or start is not None or max_rate is not None:
+            raise InputError("chooses its rates itself: leave --from, --rates, --start, --max-rate and --resume out", key="--hybrid")
+        probing = _probing(scenario, target, http, slo or [], seed, where, screen)
+        summary = measure_hybrid(probing, cluster, requests, where, screen)
+    elif cluster is not None:
+        raise InputError("goes with --hybrid", key="--cluster")
+    elif from_runs:
         if target is not None or rates is not None:
             raise InputError("takes runs that exist: leave --target and --rates out", key="--from")
         summary = _from_runs(scenario, from_runs, slo or [], screen)
@@ -110,7 +128,7 @@ def _measure(
     probing: Probing, rates: str | None, requests: int, start: str | None, max_rate: str | None, out: Path | None, screen: Screen, *,
     is_resumed: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    from loadlab.campaign.capacity import Bounds, find_capacity, measure_levels, rate_note
+    from loadlab.campaign.capacity import Bounds, find_capacity, measure_levels
 
     bounds = Bounds(first_per_s=_rate("--start", start), highest_per_s=_rate("--max-rate", max_rate) or float("inf"))
     try:
@@ -122,33 +140,20 @@ def _measure(
     except KeyboardInterrupt:
         kept = f"probes that ended are kept in {out}; go on with --resume {out}" if out else "nothing is kept without --out"
         raise RunInterruptedError(kept) from None
-    return _summary(result, probing, rate_note(probing), screen)
+    from loadlab.report.capacity import print_capacity
 
-
-def _summary(result: SearchResult, probing: Probing, note: str, screen: Screen) -> dict[str, Any]:
-    from loadlab.campaign.capacity import tokens_per_arrival
-    from loadlab.campaign.target import conditions_of, target_name
-    from loadlab.cli.break_even import command_line
-    from loadlab.record.manifest import load_versions
-    from loadlab.report.capacity import print_capacity, summarise_capacity
-    from loadlab.scenario.build import build_plan
-    from loadlab.scenario.rates import mean_rate_per_s, with_rate
-
-    plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 100), probing.seed)
-    summary = summarise_capacity(
-        result,
-        name=probing.scenario.name,
-        target=target_name(probing.target),
-        conditions=conditions_of(probing.target, plan, probing.seed),
-        slos=probing.slos,
-        seed=probing.seed,
-        rate_note=note,
-        tokens_per_arrival=tokens_per_arrival(probing),
-        versions=load_versions(),
-        command=command_line(),
-    )
+    summary = summarise(result, probing)
     print_capacity(summary, probing.slos, screen.tables)
     return summary
+
+
+def summarise(result: SearchResult, probing: Probing) -> dict[str, Any]:
+    """The JSON of a study on a target."""
+    from loadlab.campaign.capacity import rate_note, summarise_study
+    from loadlab.cli.break_even import command_line
+    from loadlab.record.manifest import load_versions
+
+    return summarise_study(result, probing, rate_note(probing), load_versions(), command_line())
 
 
 def _from_runs(scenario: Path, paths: list[Path], slo: list[str], screen: Screen) -> dict[str, Any]:

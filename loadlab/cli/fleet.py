@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loadlab.errors import InputError
+from loadlab.errors import InputError, RunInterruptedError
 
 if TYPE_CHECKING:
     from loadlab.campaign.fleet_day import Lost
     from loadlab.campaign.fleet_study import FleetStudy
     from loadlab.cli.screen import Screen
+    from loadlab.planning.fleet_verdict import DayResult
 
 EPILOG = """Examples:
 
@@ -112,6 +113,9 @@ def fleet(
     summary = _deliver(study, capacity, hosting, seed, out, again, screen)
     if as_json:
         print_json(summary)
+    if study.why_not_played.startswith("interrupted"):
+        kept = study.why_not_played.removeprefix("interrupted: ")
+        raise RunInterruptedError(kept if out is None else f"{kept}; {out} has the plan and these")
 
 
 def _parse(flag: str, text: str, parse: Any) -> float:
@@ -130,21 +134,27 @@ def _share(value: float) -> float:
 def _play(
     study: FleetStudy, lost: list[Lost], requests: int, draws: int, seed: int, out: Path | None, screen: Screen
 ) -> tuple[FleetStudy, list[tuple[str, str]]]:
-    from loadlab.campaign.fleet_study import day_of, notes_on, play, save_inputs
+    from loadlab.campaign.fleet_study import budget_of, day_of, notes_on, play, save_inputs
 
     day = day_of(study, requests, draws, seed)
     if isinstance(day, str):
         if lost:
             raise InputError(f"needs a simulated day, and {day}", key="--lose-region")
         return replace(study, why_not_played=day), []
+    days: list[DayResult] = []
+    cut = ""
     with screen.progress("simulating the day") as progress:
-        days, budget = play(study, day, lost, draws, lambda name, done, planned: progress(f"simulating: {name}", done, planned))
+        try:
+            for one in play(study, day, lost, draws, lambda name, done, planned: progress(f"simulating: {name}", done, planned)):
+                days.append(one)  # noqa: PERF402  an interrupt keeps those that ended
+        except KeyboardInterrupt:
+            cut = f"interrupted: of the ways to run the day {len(days)} were played to the end"
     written = [] if out is None else save_inputs(day, study, lost, out)
     again = [
         (name, shlex.join(["loadlab", "run", str(scenario), "--target", f"sim:{cluster}", "--seed", str(seed)]))
         for name, scenario, cluster in written
     ]
-    return replace(study, days=days, budget=budget, notes=notes_on(study, day)), again
+    return replace(study, days=tuple(days), budget=budget_of(day), notes=notes_on(study, day), why_not_played=cut), again
 
 
 def _deliver(

@@ -121,6 +121,11 @@ def run(
             master_port=master_port, web_ui=web_ui,
         ),
     )  # fmt: skip
+    if (worker or master) and is_campaign(scenario):
+        raise InputError("belongs to a single scenario; a campaign may have --workers", key="--worker" if worker else "--master")
+    if worker:
+        _send_as_worker(_load_scenario(scenario, trace, window_start, window), target, http, seed, where, screen)
+        return
     aim = parse_target(target, http, screen, is_campaign=is_campaign(scenario), scenario=scenario)
     try:
         if is_campaign(scenario):
@@ -137,6 +142,25 @@ def run(
         raise
     _finish(summary, where, screen, as_json=as_json, write_report=write_report)
     slo_flags.exit_if_failed(summary, undecided)
+
+
+def _send_as_worker(scenario: Scenario, target: str | None, http: HttpFlags, seed: int, out: Path, screen: Screen) -> None:
+    """Joins a master, which judges and records; here only this machine's copy of its rows is left."""
+    from loadlab.campaign.joining import join
+    from loadlab.campaign.trial import prepare
+
+    aim = parse_target(target, http, screen)
+    assert http.spread is not None
+    host, port, token = spread_flags.master_of(http.spread)
+    if aim is None or isinstance(aim, Path):
+        raise InputError("belongs to a target over HTTP, such as --target http://127.0.0.1:8000", key="--worker")
+    trial = prepare(scenario, aim, seed)
+    http_flags.confirm(aim, [trial.plan], yes=http.yes)
+    try:
+        rows = join(trial, out, host, port, token, screen.say)
+    except KeyboardInterrupt:
+        raise RunInterruptedError(f"this worker's copy of its rows is kept in {out}") from None
+    screen.say(f"{rows:,} rows told to the master; this machine's copy: {out}")
 
 
 def _interrupt(*_: object) -> None:

@@ -44,36 +44,36 @@ class Screen:
             yield
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
-        """A bar of requests done, with the time remaining; without a terminal a line every five seconds.
+    def progress(self, what: str, counted: str = "requests") -> Iterator[Callable[[str, int, int], None]]:
+        """A bar of requests (or what else is counted) done, with the time remaining; without a terminal a line every five seconds.
 
         It begins anew where the number planned changes: then something else is counted.
         """
         if not self.status.is_terminal:
-            yield self._plain_progress()
+            yield self._plain_progress(counted)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("requests"), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(counted), TimeRemainingColumn())
         with Progress(*columns, console=self.status, transient=True) as bar:
             task = bar.add_task(what, total=None)
-            counted: int | None = None
+            planned_before: int | None = None
 
             def show(doing: str, done: int, planned: int) -> None:
-                nonlocal counted
-                if planned != counted:
-                    counted = planned
+                nonlocal planned_before
+                if planned != planned_before:
+                    planned_before = planned
                     bar.reset(task, total=planned)
                 bar.update(task, description=doing, completed=done)
 
             yield show
 
-    def _plain_progress(self) -> Callable[[str, int, int], None]:
+    def _plain_progress(self, counted: str) -> Callable[[str, int, int], None]:
         last = time.monotonic()
 
         def show(doing: str, done: int, planned: int) -> None:
             nonlocal last
             if time.monotonic() - last >= PLAIN_LINE_EVERY_S:
                 last = time.monotonic()
-                self.status.print(f"{doing}: {done:,} of {planned:,} requests", soft_wrap=True, markup=False)
+                self.status.print(f"{doing}: {done:,} of {planned:,} {counted}", soft_wrap=True, markup=False)
 
         return show
 

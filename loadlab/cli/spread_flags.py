@@ -85,6 +85,14 @@ def spread_of(flags: SpreadFlags) -> Spread:
     )
 
 
+def master_of(flags: SpreadFlags) -> tuple[str, int, str]:
+    """(host, port, token) of the master that a worker joins. Raises InputError where the token is missing."""
+    from loadlab.engines.spread import DEFAULT_PORT, TOKEN_VARIABLE, check_token
+
+    assert flags.master_host is not None, "checked with the flags"
+    return flags.master_host, flags.master_port or DEFAULT_PORT, check_token(os.environ.get(TOKEN_VARIABLE))
+
+
 def _check(flags: SpreadFlags) -> None:
     """Raises InputError where flags do not go together."""
     if flags.master and flags.worker:

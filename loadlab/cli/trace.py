@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+MIN_TOLD_S = 2.0  # before that, what is left would be a guess
 
 File = Annotated[
     Path, typer.Argument(help="A trace, gzip or not, or a folder of ServeGen clients; its format is recognised.", show_default=False)
@@ -93,12 +96,23 @@ def _check_figure(out: Path | None, flag: str = "--out") -> None:
 
 
 @contextmanager
-def _counting(doing: str) -> Iterator[Callable[[int], None]]:
-    """A spinner with the rows so far; nothing without a terminal."""
+def _counting(doing: str) -> Iterator[Callable[[int, float | None], None]]:
+    """A spinner with the rows so far, and what is left where that can be told; nothing without a terminal."""
+    from time import monotonic
+
     from rich.console import Console
 
+    began = monotonic()
     with Console(stderr=True, highlight=False).status(f"{doing} ...") as status:
-        yield lambda rows: status.update(f"{doing}, {rows:,} rows ...")
+        yield lambda rows, share: status.update(f"{doing}, {rows:,} rows{_left(share, monotonic() - began)} ...")
+
+
+def _left(share: float | None, taken_s: float) -> str:
+    """Such as ", 40%, 12 s left": as long again for each share as for those before; nothing of the first two seconds, or of what ends."""
+    if share is None or not 0 < share < 1 or taken_s < MIN_TOLD_S:
+        return ""
+    left_s = math.ceil(taken_s * (1 - share) / share)
+    return f", {share:.0%}, {f'{left_s} s' if left_s < 120 else f'{left_s // 60} min'} left"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ _USED = ("cpu_s", "wall_s", "run_queue_wait_s", "peak_rss_bytes", "most_in_fligh
 
 def facts_of(
     endpoint: Endpoint,
+    run_id: str,
     done: Mapping[int, Mapping[str, Any]],
     lost: Mapping[int, str],
     clocks: Sequence[Mapping[str, Any]],
@@ -27,6 +28,7 @@ def facts_of(
     has_all = len(done) == workers
     wall_s = max((facts["wall_s"] for facts in done.values()), default=None)
     return ClientFacts(
+        run_id=run_id,
         max_in_flight=endpoint.max_in_flight,
         most_in_flight=_sum(done, "most_in_flight") if has_all else None,
         connections=_sum(done, "connections") if has_all else None,

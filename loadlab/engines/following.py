@@ -106,7 +106,7 @@ class Following:
                 dead_at_s = self._dead_at_s.get(worker)
                 self._sink.append(self._records.without_row(worker, None if dead_at_s is None else dead_at_s - self._zero_s))
                 if self._workers > 1:
-                    kept = f"; {rescued:,} rows more were in its own file" if rescued else ""
+                    kept = f"; its own file had {rescued:,} more of its rows" if rescued else ""
                     why = self._lost[worker].splitlines()[0]
                     self._notes.append(f"worker {worker} was lost: {why}{kept}; {missing:,} of its requests have no answer")
                 continue
@@ -122,7 +122,7 @@ class Following:
         if self._stop is not None:
             raise self._stop
 
-    def note_client(self, ceiling: Mapping[str, Any] | None, preflight: tuple[str, ...], rogues: Mapping[str, int]) -> None:
+    def note_client(self, run_id: str, ceiling: Mapping[str, Any] | None, preflight: tuple[str, ...], rogues: Mapping[str, int]) -> None:
         """Hands what the load generator says of itself to the sink."""
         reason = None if self._stop is None else str(self._stop)
         if reason is None and self._asked:
@@ -130,7 +130,7 @@ class Following:
         if self._forged:
             self._notes.append(f"{self._forged:,} rows were dropped: their worker cannot have had them")
         notes = (*preflight, *self._notes, *self._lengths.notes())
-        facts = facts_of(self._endpoint, self._done, self._lost, self._clocks, rogues, reason=reason, notes=notes, ceiling=ceiling)
+        facts = facts_of(self._endpoint, run_id, self._done, self._lost, self._clocks, rogues, reason=reason, notes=notes, ceiling=ceiling)
         self._sink.note_client(facts, self._wall_s)
 
     def _take(self, message: dict[str, Any]) -> None:

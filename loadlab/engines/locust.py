@@ -7,11 +7,8 @@ or before we were, is in the file.
 from __future__ import annotations
 
 import secrets
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from loadlab.engines.endpoint import Address, Endpoint, TargetUnreachableError, 
 from loadlab.engines.following import LOOK_EVERY_S, Following
 from loadlab.engines.live import Watch
 from loadlab.engines.messages import AWAY, JOINED, LOST, READY, REFUSED, Job, MasterJob
+from loadlab.engines.signals import stop_signals
 from loadlab.engines.spread import LOOPBACK
 from loadlab.errors import ExitCode
 from loadlab.scenario.model import TrafficClass
@@ -64,14 +62,14 @@ class LocustEngine:
         columns = dump_plan(plan)
         job = self.job(plan, addresses, len(columns))
         if self._endpoint.spread.is_alone:
-            with _signals() as asked, Child() as child:
+            with stop_signals() as asked, Child() as child:
                 child.hand_over(job, columns)
                 notes = _await_ready(child, plan, self._endpoint, asked)
                 self._follow(Following(plan, self._endpoint, sink, child, asked), progress, notes, None)
             return
-        with _signals() as asked, Crew(self._endpoint.spread, job, columns, self._master_job(plan, job), self._folder) as crew:
+        with stop_signals() as asked, Crew(self._endpoint.spread, job, columns, self._master_job(plan, job), self._folder) as crew:
             self._say_where(crew)
-            notes = _await_ready(crew, plan, self._endpoint, asked, self._say)
+            notes = _await_ready(crew, plan, self._endpoint, asked, None if self._endpoint.spread.bind_host is None else self._say)
             self._follow(Following(plan, self._endpoint, sink, crew, asked), progress, notes, crew)
 
     def _follow(self, following: Following, progress: Progress, notes: tuple[str, ...], crew: Crew | None) -> None:
@@ -83,7 +81,7 @@ class LocustEngine:
                 crew.close()
             folders = {} if crew is None else {k: folder for k in workers if (folder := crew.folder_of(k)) is not None}
             following.account(folders)
-            following.note_client(self._ceiling, notes, {} if crew is None else crew.rogues)
+            following.note_client(self._run_id, self._ceiling, notes, {} if crew is None else crew.rogues)
         following.raise_end()
 
     def _say_where(self, crew: Crew) -> None:
@@ -164,7 +162,7 @@ def _await_ready(
                 case str(kind) if kind == LOST:
                     raise RunStoppedError(f"a worker was lost before the run began: {message['reason']}", ExitCode.INCOMPLETE)
                 case str(kind) if kind == JOINED and say is not None:
-                    say(f"worker {message['worker'] + 1} of {workers} joined: {message['name']} on {message['host']}")
+                    say(f"{message['worker'] + 1} of {workers} workers joined: {message['name']} on {message['host']}")
         if len(ready) == workers:
             if len(options) > 1:
                 raise RunStoppedError(
@@ -175,18 +173,3 @@ def _await_ready(
             raise RunStoppedError(f"the load generator ended before it began: {generator.last_words()}", ExitCode.INCOMPLETE)
     missing = "" if endpoint.spread.is_alone else f": {len(ready)} of {workers} workers were"
     raise RunStoppedError(f"the load generator was not ready within {deadline_s - began_s:.0f} s{missing}", ExitCode.INCOMPLETE)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The SIGINTs and SIGTERMs that have come, instead of exceptions; nothing outside the main thread, which cannot have any."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

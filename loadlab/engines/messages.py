@@ -33,12 +33,14 @@ DONE = "done"  # everything has ended: see ClientFacts; rows: how many were told
 LISTENING = "listening"  # master: port, web_port
 JOINED = "joined"  # master: a worker was given its number: worker, name, host, pid. A worker to its own parent: worker, workers
 AWAY = "away"  # one was turned away: name, reason, is_late
+WAITING = "waiting"  # a worker to its own parent: no master answers yet: reason
 LOST = "lost"  # nothing was heard of a worker for LOST_AFTER_S: reason, is_dead (its process is known to have ended)
 ROGUES = "rogues"  # master, at its end: refused (connections without the token), malformed (messages that were none)
 
 HELLO, ASSIGN, PING, PONG, START, WORD, BYE = "hello", "assign", "ping", "pong", "start", "word", "bye"
 PROTOCOL = 1  # of these messages
 LOST_AFTER_S = 4.0  # of silence, on either side; news come five times a second, pings once
+LOST_BEFORE_S = 20.0  # the same before the run begins, when a worker may be busy with a large plan
 CUT_OFF = "nothing was heard of the master"
 
 ROW = (

@@ -22,7 +22,7 @@ STEPS = (0.2, 0.07)  # of finite differences, as what they make of a figure, in 
 FIRST_STEP, LONGEST = 0.05, 0.9  # of finite differences, coordinates
 LEAST_TOLD = 0.5  # a constant whose error is above this share of what was plausible beforehand is not told by the figures
 Z = 1.645  # 90 % intervals
-WORTH = 0.85  # a threshold moves only where the misfit falls below this share of what it was
+WORTH = 9.0  # a threshold moves only where that gains so many times the variance that is left: three standard errors
 CLOSE = 0.5  # of FIGURE_ERROR, root mean square: a fit this good needs no threshold moved
 UNFELT = 1e-3  # a choice that changes no figure by more is not tried
 SETTLINGS, SETTLED = 3, 0.1
@@ -49,7 +49,7 @@ class Constant:
     low: float
     high: float
     unit: float | None = None
-    spread: float = 0.7
+    spread: float = 0.4
     choices: tuple[float, ...] = ()
     is_fine: bool = False
 
@@ -269,7 +269,8 @@ class _Search:
                 for choice in _halfway(min(misfits, key=misfits.__getitem__), [*tried, constant.start]):
                     tried[choice] = self._settled(values, constant.name, choice, smooth)
             best = min(tried.values(), key=self.misfit, default=values)
-            if self.misfit(best) < WORTH * self.misfit(values):
+            left = self.misfit(best) / max(1, len(here) - len(smooth) - 1)
+            if self.misfit(values) - self.misfit(best) > WORTH * max(left, 1.0):
                 values = best
                 moved.add(constant.name)
         return values, frozenset(moved)

@@ -22,4 +22,5 @@ class ClientFacts:
     stopped_because: str | None  # why the run ended before its plan did
     notes: tuple[str, ...] = ()  # what the preflight found, for people
     ceiling: Mapping[str, Any] | None = None  # what `loadlab doctor` last measured here; None: never
+    run_id: str | None = None  # first part of every X-Request-ID
     workers: tuple[Mapping[str, Any], ...] = ()  # of several: what each used, its clock, and why it was lost; () for one process

@@ -11,12 +11,12 @@ import mmap
 import os
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from loadlab.record.request import Cause, Outcome, RequestRecord
 from loadlab.record.rows import Columns, Row, encode_row, read_request_chunks, read_request_columns, read_timeline_chunks
 from loadlab.record.shares import WORKERS_FOLDER
 
+T = TypeVar("T")
 REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE = "requests.jsonl", "server.jsonl", "summary.json", "report.html"
 MARKDOWN_FILE, FIGURES = "report.md", "figures"
 OUR_FILES = frozenset({MANIFEST_FILE, REQUESTS_FILE, TIMELINE_FILE, SUMMARY_FILE, REPORT_FILE, MARKDOWN_FILE})
@@ -199,12 +200,24 @@ class RunDir:
     def row_chunks(self) -> Iterator[list[Row]]:
         """The same rows as plain tables, some hundreds at a time."""
         self.flush()
-        return read_request_chunks(self.path / REQUESTS_FILE)
+        return self._whole(read_request_chunks(self.path / REQUESTS_FILE), len)
 
     def column_chunks(self) -> Iterator[Columns]:
         """The same rows as columns, some hundreds at a time: the fast way for whoever wants arrays."""
         self.flush()
-        return read_request_columns(self.path / REQUESTS_FILE)
+        return self._whole(read_request_columns(self.path / REQUESTS_FILE), lambda columns: len(columns["seq"]))
+
+    def _whole(self, chunks: Iterator[T], size: Callable[[T], int]) -> Iterator[T]:
+        """The chunks; then InputError if a run that had completed has lost rows since, or gained some."""
+        count, planned = 0, self.manifest.planned
+        for chunk in chunks:
+            count += size(chunk)
+            yield chunk
+        if self.manifest.status is not Status.COMPLETE or count == planned:
+            return
+        ends = f"line {count + 1} has no end" if self.torn_tail else f"line {count} is the last" if count else "holds no row"
+        what = f"{ends}: the file was cut off" if count < planned else f"holds {count:,} rows: the file was changed"
+        raise InputError(f"{what} after the run had completed with {planned:,}", source=str(self.path / REQUESTS_FILE))
 
     def timeline(self) -> Iterator[Row]:
         """Every row of `server.jsonl`; none if nothing was recorded."""

@@ -34,7 +34,7 @@ def draw_day(summary: Json) -> str:
         top.set_ylim(bottom=0)
         static = summary["static"]["replicas"]
         bottom.stairs([static] * HOURS, edges, color=BLACK, label=f"always on: {static}")
-        bottom.stairs([row["started"] for row in hours], edges, color=BLUE, label="autoscaled ahead, starting ones included", linewidth=1.8)
+        bottom.stairs([row["started"] for row in hours], edges, color=BLUE, label="autoscaled ahead, at most, starting too", linewidth=1.8)
         bottom.stairs([row["needed"] for row in hours], edges, color=GREEN, label="needed", linestyle="--")
         if any(row["late_by"] > 0 for row in hours):
             bottom.stairs(

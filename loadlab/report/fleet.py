@@ -195,7 +195,7 @@ def sentences(summary: Json) -> list[str]:
         )
     found += [held_text(day) for day in summary["days"]]
     if summary["why_not_played"]:
-        found.append(f"not simulated: {summary['why_not_played']}")
+        found.append(summary["why_not_played"] if summary["days"] else f"not simulated: {summary['why_not_played']}")
     return found
 
 
@@ -252,12 +252,17 @@ def rule_text(summary: Json) -> str:
 def demand_text(summary: Json) -> str:
     """The demand in a line."""
     demand = summary["demand"]
-    tokens = "" if demand["tokens_per_day"] is None else f", {demand['tokens_per_day'] / 1e6:,.3g}M tokens a day"
+    tokens = "" if demand["tokens_per_day"] is None else f", {tokens_text(demand['tokens_per_day'])} tokens a day"
     grows = f", growing {100 * demand['monthly_growth_share']:g} % a month" if demand["monthly_growth_share"] else ""
     return (
         f"demand: mean {demand['mean_per_s']:.3g}/s, p99 of minutes {demand['p99_per_s']:.3g}/s, highest {demand['peak_per_s']:.3g}/s"
         f"{tokens}{grows}"
     )
+
+
+def tokens_text(count: float) -> str:
+    """ "1,780M"; "29.8M"."""
+    return f"{count / 1e6:,.0f}M" if count >= 1e8 else f"{count / 1e6:.3g}M"
 
 
 def unsure(summary: Json) -> list[str]:

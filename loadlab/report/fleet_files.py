@@ -34,13 +34,14 @@ def save_fleet_report(summary: dict[str, Any], out: Path, again: list[tuple[str,
     except OSError as error:
         raise cannot_write(out, error) from None
     save_bytes(out / FLEET_FILE, dump_json(summary))
-    drawn = {"day": draw_day(summary), "year": draw_year(summary)}
-    if summary["days"]:
-        drawn["held"] = draw_held(summary)
+    shown = clean_tree(summary)
+    drawn = {"day": draw_day(shown), "year": draw_year(shown)}
+    if shown["days"]:
+        drawn["held"] = draw_held(shown)
     for name, svg in drawn.items():
         save_bytes(out / "figures" / f"{name}.svg", as_svg_file(svg))
     page = out / "report.html"
-    save_bytes(page, _render(clean_tree(summary), drawn, again).encode())
+    save_bytes(page, _render(shown, drawn, again).encode())
     return page
 
 

@@ -37,18 +37,30 @@ def numbers_of(summary: Json) -> dict[str, Any]:
             *(said for said in (tau_sentence(summary), too_short_sentence(summary)) if said is not None),
         ],
         "statistics": STATISTICS,
-        "metrics": [
-            {"words": words, "n": metric["n"], "cells": [_cell(metric[name]) for name in STATISTICS]}
-            for key, words in ALL_METRICS.items()
-            if (metric := summary["metrics"][key])["n"] or key != "itl_s"
+        "metrics": _metrics(summary),
+        "group_heads": [
+            *(["within SLO [95 %]"] if summary["slo"] else []),
+            "OK output tok/s",
+            *(f"{ALL_METRICS[key]} {name}" for key, names in _OF_GROUPS for name in names),
         ],
-        "group_heads": [f"{ALL_METRICS[key]} {name}" for key, names in _OF_GROUPS for name in names],
         "groups": {
-            label: [{"name": name, "planned": group["planned"], "cells": _group_cells(group)} for name, group in groups.items()]
+            label: [
+                {"name": name, "planned": group["planned"], "cells": _group_cells(group), "metrics": _metrics(group)}
+                for name, group in groups.items()
+            ]
             for label, groups in summary["groups"].items()
         },
         "over_time": _over_time(summary),
     }
+
+
+def _metrics(block: Json) -> list[dict[str, Any]]:
+    """Every statistic of every latency of a run, or of a group of its requests; ITL where there are gaps."""
+    return [
+        {"words": words, "n": metric["n"], "cells": [_cell(metric[name]) for name in STATISTICS]}
+        for key, words in ALL_METRICS.items()
+        if (metric := block["metrics"][key])["n"] or key != "itl_s"
+    ]
 
 
 def _over_time(summary: Json) -> dict[str, Any] | None:
@@ -75,4 +87,5 @@ def _cell(estimate: Json) -> tuple[str, str]:
 
 def _group_cells(group: Json) -> list[str]:
     latencies = [_cell(group["metrics"][key][name])[0] for key, names in _OF_GROUPS for name in names]
-    return [success_text(group), *latencies]
+    slo = [] if group["attainment"] is None else [success_text({"success_rate": group["attainment"], "planned": group["planned"]})]
+    return [success_text(group), *slo, number_text(group["output_tokens_per_s"], interval=False), *latencies]

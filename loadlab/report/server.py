@@ -31,7 +31,7 @@ def server_block(timeline: Sequence[Mapping[str, Any]], table: RequestTable) -> 
     texts = [f"{name}.{statistic}" for name in OF_SERVER for statistic in ("mean", "max")]
     metrics = {metric: server_value(parse_metric(metric), rows) for metric in (*texts, PREFIX_HITS, f"{PREEMPTIONS}.count")}
     return {
-        "pages": [_page(source, rows) for source in dict.fromkeys(row["source"] for row in rows)],
+        "pages": [_page(source, rows) for source in sorted({row["source"] for row in rows})],
         "metrics": {name: _estimate(found) for name, found in metrics.items() if found.value is not None},
         "agreement": [_compared(one) for one in compare_with_server(table, rows)],
     }

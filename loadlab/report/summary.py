@@ -112,18 +112,24 @@ def _observed_block(timeline: Iterable[Mapping[str, Any]], duration_s: float | N
 
 
 def load_table(run: RunDir) -> RequestTable:
-    """The rows of a run as columns. Raises InputError if they are damaged."""
-    return table_of_columns(run.column_chunks())
+    """The rows of a run as columns. Raises InputError if they are damaged, or contradict the manifest."""
+    table = table_of_columns(run.column_chunks())
+    _totals(run, table)
+    return table
+
+
+def _totals(run: RunDir, table: RequestTable) -> Totals:
+    try:
+        return totals_of(table, run.manifest.planned)
+    except ValueError as error:
+        raise InputError(f"{error}; the file was changed, or belongs to another run", source=str(run.path / REQUESTS_FILE)) from None
 
 
 def summarise_run(run: RunDir, table: RequestTable | None = None) -> Json:
     """The summary of a run, from its rows; `table` spares reading them again. Raises InputError if they contradict the manifest."""
     manifest = run.manifest
     table = load_table(run) if table is None else table
-    try:
-        totals = totals_of(table, manifest.planned)
-    except ValueError as error:
-        raise InputError(f"{error}; the file was changed, or belongs to another run", source=str(run.path / REQUESTS_FILE)) from None
+    totals = _totals(run, table)
     is_complete = manifest.status is Status.COMPLETE
     timeline = list(run.timeline())
     evidence = gather(table, manifest.scenario, read_slos(manifest.scenario, str(run.path / MANIFEST_FILE)), timeline)

@@ -83,6 +83,8 @@ def _measured_words(block: Mapping[str, Any]) -> str:
 def _ceiling_words(block: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """How much of what this machine can send was used, by the measurement of `loadlab doctor`."""
     ceiling, client = block["client"].get("ceiling"), block["client"]
+    if len(client.get("workers", ())) > 1:
+        return f"Sent by {len(client['workers'])} workers; the ceiling that `loadlab doctor` measures is that of one process."
     if ceiling is None:
         return "This machine's ceiling is not known: `loadlab doctor` measures it."
     shares = []

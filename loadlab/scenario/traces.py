@@ -7,7 +7,7 @@ stand in `trace_formats`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from loadlab.errors import InputError
 from loadlab.scenario.limits import MAX_REQUESTS, MAX_SEGMENTS, MAX_SPAN_S
 from loadlab.scenario.plan import FloatArray, IntArray
 from loadlab.scenario.trace_formats.recognise import open_trace
-from loadlab.scenario.trace_formats.rows import MAX_LABELS, NS_PER_S, OTHER, OpenedTrace, Row, Tally, counted
+from loadlab.scenario.trace_formats.rows import MAX_LABELS, NS_PER_S, OTHER, OpenedTrace, Progress, Row, Tally, counted
 from loadlab.scenario.trace_formats.rows import TraceFormat as TraceFormat
 from loadlab.schema import shown_path
 from loadlab.units import format_duration
@@ -91,12 +91,12 @@ def load_trace(
     for_s: float | None = None,
     trace_format: TraceFormat | None = None,
     rate_per_s: float | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TraceColumns:
     """The rows with start_s <= time < start_s + for_s, where the file's first row is time 0; to the end without `for_s`.
 
     A trace without times gets Poisson arrivals at `rate_per_s`, always the same ones, and a warning that they are an assumption.
-    `progress` is told the rows read so far.
+    `progress` is told the rows read so far, and the share of the file.
     Raises InputError naming file and line on anything that is not a row of the format, on more rows or days than a plan holds, and
     if no row that can be replayed lies in the window.
     """
@@ -104,7 +104,7 @@ def load_trace(
         if rate_per_s is not None:
             trace = _timed(trace, shown_path(path), rate_per_s)
         if progress is not None:
-            trace = replace(trace, rows=counted(trace.rows, progress))
+            trace = replace(trace, rows=counted(trace.rows, trace, progress))
         return _read_window(trace, shown_path(path), start_s, for_s)
 
 

@@ -140,8 +140,8 @@ def _check_split(hardware: ShardedModel, model: ModelSpec, gpu: GpuSpec) -> None
     if hardware.quantisation not in formats:
         raise InputError(f"quantisation = {hardware.quantisation} has no kernels on {hardware.gpu}; it has: {', '.join(formats)}")
     tp = hardware.tensor_parallel
-    if not _splits(model, tp):
-        allowed = ", ".join(str(n) for n in DEGREES if _splits(model, n) and (n <= 8 or n <= tp))
+    if not model.splits_over(tp):
+        allowed = ", ".join(str(n) for n in DEGREES if model.splits_over(n) and (n <= 8 or n <= tp))
         heads = f"{model.heads} heads and {model.kv_heads} KV heads"
         raise InputError(f"tensor_parallel = {tp} cannot split {heads} evenly; allowed: {allowed}")
     if hardware.pipeline_parallel > model.layers:
@@ -151,13 +151,6 @@ def _check_split(hardware: ShardedModel, model: ModelSpec, gpu: GpuSpec) -> None
         raise InputError(f"expert_parallel = {ep} needs a mixture of experts, and {hardware.model} is dense; leave it out")
     if model.experts is not None and model.experts.experts % ep:
         raise InputError(f"expert_parallel = {ep} must divide the model's {model.experts.experts} experts")
-
-
-def _splits(model: ModelSpec, tp: int) -> bool:
-    """Whole heads on each GPU; KV heads split evenly, or are copied evenly where there are fewer than GPUs."""
-    if model.latent is not None:
-        return model.heads % tp == 0
-    return model.heads % tp == 0 and (model.kv_heads % tp == 0 or tp % model.kv_heads == 0)
 
 
 def _weights_bytes(hardware: ShardedModel, model: ModelSpec) -> float:
@@ -233,7 +226,7 @@ def kv_capacity(pool: PoolSpec, source: str, key: str) -> KvCapacity:
     ranks = hardware.data_parallel
     num_blocks = int(for_kv // (part.kv_bytes_per_token * engine.block_size_tokens)) * ranks
     if num_blocks * engine.block_size_tokens < MIN_KV_TOKENS * ranks:
-        raise InputError(_does_not_fit(part, engine, for_kv), source=source, key=f"{key}.hardware")
+        raise InputError(_does_not_fit(part, engine), source=source, key=f"{key}.hardware")
     reserved = num_blocks // ranks * engine.block_size_tokens * part.kv_bytes_per_token if has_pool else 0.0
     return KvCapacity(
         num_blocks=(engine.kv_blocks or num_blocks) if has_pool else None,
@@ -252,6 +245,11 @@ def _for_kv_bytes(part: Shard, engine: EngineLimits) -> float:
     return offered - part.weights_bytes - part.hardware.overhead_bytes - beside
 
 
+def missing_bytes(part: Shard, engine: EngineLimits) -> float:
+    """What each GPU lacks to hold its part of the model and one KV block; 0 or less where it fits."""
+    return MIN_KV_TOKENS * part.kv_bytes_per_token - _for_kv_bytes(part, engine)
+
+
 def _context_tokens(model: ModelSpec, engine: EngineLimits, source: str, key: str) -> int:
     asked = engine.max_context_tokens
     if asked is not None and asked > model.context_tokens:
@@ -263,9 +261,8 @@ def _context_tokens(model: ModelSpec, engine: EngineLimits, source: str, key: st
     return asked or model.context_tokens
 
 
-def _does_not_fit(part: Shard, engine: EngineLimits, for_kv: float) -> str:
-    hardware = part.hardware
-    missing = MIN_KV_TOKENS * part.kv_bytes_per_token - for_kv
+def _does_not_fit(part: Shard, engine: EngineLimits) -> str:
+    hardware, missing = part.hardware, missing_bytes(part, engine)
     offered = part.gpu.memory_bytes * engine.gpu_memory_utilization
     beside = part.sequence_bytes * (engine.max_running or 0) / hardware.data_parallel
     states = f", states of {engine.max_running} sequences {format_bytes(beside)}" if beside else ""
@@ -284,7 +281,7 @@ def _what_would_fit(part: Shard, engine: EngineLimits) -> str:
     degrees = [n for n in DEGREES if n <= min(known, hardware.gpus_per_node) or n <= 8]
     for pp in (1, 2, 4, 8):
         for tp in degrees:
-            if not _splits(model, tp) or pp > model.layers:
+            if not model.splits_over(tp) or pp > model.layers:
                 continue
             tried = replace(
                 hardware, tensor_parallel=tp, pipeline_parallel=pp, data_parallel=1, expert_parallel=1, link="any", node_link="any"

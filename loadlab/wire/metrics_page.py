@@ -111,7 +111,7 @@ HISTOGRAMS: Mapping[str, str] = {  # of whole requests; those of gaps between to
 _PARTS = {f"{name}_{part}": (column, part) for name, column in HISTOGRAMS.items() for part in ("bucket", "sum", "count")}
 _SERVERS = {
     "vllm:": "vLLM", "sglang:": "SGLang", "tgi_": "TGI", "llamacpp:": "llama.cpp", "dynamo_": "Dynamo", "trtllm_": "TensorRT-LLM",
-    "nv_": "Triton", "DCGM_": "DCGM exporter", "loadlab:": "loadlab serve",
+    "nv_": "Triton", "DCGM_": "DCGM", "loadlab:": "loadlab serve",
 }  # fmt: skip
 _SHARED = frozenset({"running", "waiting", "in_flight", "pending", "kv_blocks_used", "kv_blocks"})  # of several models they add up
 

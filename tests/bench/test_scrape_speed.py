@@ -64,6 +64,7 @@ def pages(count: int) -> Iterator[tuple[PageAddress, ...]]:
         for server in servers:
             server.terminate()
             server.wait()
+            server.stdout.close()
 
 
 class _Sink:

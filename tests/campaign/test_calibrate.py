@@ -21,6 +21,7 @@ from loadlab.record.run_dir import RunDir
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.model import Scenario
 from loadlab.simulator.files import load_cluster
+from tests.cli.command import Command
 from tests.planning.slo_cases import scenario
 from tests.record.examples import HOST
 
@@ -62,7 +63,7 @@ def test_wrong_constants_are_corrected_and_their_source_written(runs: list[Path]
     assert not found.is_refused
     assert found.fit.values["step_s"] == pytest.approx(0.02, rel=0.1)
     assert found.fit.values["per_prefill_token_s"] == pytest.approx(0.11e-3, rel=0.1)
-    assert max(abs(figure.difference) for figure in found.figures) < 0.03
+    assert max(abs(figure.difference) for figure in found.figures) < 0.05
     assert max(abs(f.before_s / (f.measured.value or 1) - 1) for f in found.figures) > 0.3
     save_cluster(found, out := tmp_path / "deep" / "fitted.toml")
     again = load_cluster(out)
@@ -89,6 +90,26 @@ def test_a_later_run_names_the_calibration(runs: list[Path], tmp_path: Path) -> 
     label = RunDir.open(run(out, tmp_path / "later", 2.0, 50)).manifest.conditions[0]["label"]
     assert f"calibrated on 2 runs ({RunDir.open(runs[0]).manifest.plan_digest[7:15]}" in label
     assert TODAY in label
+
+
+def test_a_prediction_with_it_names_the_runs_and_carries_their_band(command: Command, runs: list[Path], tmp_path: Path) -> None:
+    save_cluster(calibrate(runs, tmp_path / "truth.toml", TODAY, lambda *_: None), out := tmp_path / "fitted.toml")
+    (tmp_path / "s.toml").write_text(
+        """schema = "loadlab/scenario/1"
+name = "later"
+load = { kind = "open_loop", requests = 60, arrivals = { kind = "poisson", rate_per_s = 3 } }
+[classes.chat]
+model = "m"
+prompt_tokens = { kind = "constant", value = 200 }
+output_tokens = { kind = "constant", value = 50 }
+"""
+    )
+    answer = command("run", tmp_path / "s.toml", "--target", f"sim:{out}", "--out", tmp_path / "later", "--no-report")
+    assert "Prediction, calibrated on 2 runs" in " ".join(answer.out.split())
+    summary = json.loads((tmp_path / "later" / "summary.json").read_text())
+    band, value = summary["prediction"]["tpot_s"]["p50"], summary["metrics"]["tpot_s"]["p50"]["value"]
+    assert band["low"] < 0.995 * value
+    assert band["high"] > 1.005 * value
 
 
 def test_another_target_is_refused_and_says_where(runs: list[Path], tmp_path: Path) -> None:

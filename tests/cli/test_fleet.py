@@ -77,7 +77,7 @@ def test_an_autoscaler_that_starts_late_breaks_the_hour_in_which_demand_rises(co
     assert [day["hours"][11]["verdict"] for day in days.values()] == ["held"] * 3
     minutes = days["static"]["minutes_of_each_hour"]
     assert 2 < minutes < 60
-    assert any(f"weighs up to {60 / minutes:.1f} times" in note for note in found["notes"])
+    assert any(f"weighs up to {60 / minutes:.2g} times" in note for note in found["notes"])
     assert "broken at 9" in answer.err
 
 
@@ -100,6 +100,7 @@ def test_a_lost_region_breaks_what_was_not_planned_for_it_and_only_that(command:
     assert broken["hours"][11]["verdict"] == "held"
 
 
+@pytest.mark.slow
 def test_three_regions_spread_what_one_loses(command: Command, tiny: list[str], tmp_path: Path) -> None:
     regions = "".join(f"[regions.r{k}]\nshare = 1\n" for k in range(3))
     file = demand(tmp_path, DEMAND.format(hours=PEAK.format(15)) + regions)
@@ -155,6 +156,37 @@ def test_the_break_even_of_a_fleet_has_its_replicas(command: Command, monkeypatc
     assert at["own_usd_per_month"] == pytest.approx(found["static"]["month"]["usd"])
 
 
+def study_over_http(folder: Path, **changes: Any) -> Path:
+    """The T4 study as if it were of an endpoint, which does not say what serves it."""
+    study = json.loads((STUDY / "capacity.json").read_bytes())
+    study |= {"target": "http://127.0.0.1:8642", "conditions": [{"url": "http://127.0.0.1:8642", "models": {}}]} | changes
+    (folder / "capacity.json").write_text(json.dumps(study))
+    return folder
+
+
+def test_a_study_over_http_is_planned_and_played_on_a_stand_in(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "probes.jsonl").write_bytes((STUDY / "probes.jsonl").read_bytes())
+    flags = ["--capacity", study_over_http(tmp_path), "--demand", DESK, "--json", "-q"]
+    alone = json.loads(command("fleet", *flags).out)
+    assert (alone["static"]["replicas"], alone["static"]["gpus"]) == (7, None)
+    assert "no cluster is known: give --cluster" in alone["why_not_played"]
+    played = json.loads(command("fleet", *flags, "--cluster", "t4-14b", "--gpus-per-replica", "2", "--requests", "2000").out)
+    assert played["static"]["gpus"] == 14
+    assert any("not on the target of the capacity study" in note for note in played["notes"])
+
+
+def test_an_interval_that_is_open_below_gives_way_to_the_certified_rate(command: Command, tmp_path: Path) -> None:
+    capacity = {"value": 1.1, "low": None, "high": 1.2, "note": ""}
+    found = json.loads(
+        command("fleet", "--capacity", study_over_http(tmp_path, capacity_per_s=capacity), "--demand", DESK, "--json", "-q").out
+    )
+    assert found["capacity"]["low_per_s"] == 0.9
+    assert "certified rate" in found["capacity"]["note"]
+    nothing = study_over_http(tmp_path, capacity_per_s=capacity, certified_per_s=None)
+    answer = command("fleet", "--capacity", nothing, "--demand", DESK)
+    assert (answer.code, "no lower bound to plan with" in answer.err) == (2, True)
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_number_is_planned_but_not_played_and_both_are_said(command: Command, monkeypatch: Any, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -175,6 +207,7 @@ def test_a_number_is_planned_but_not_played_and_both_are_said(command: Command, 
         (["--capacity", "fast"], "neither a file that exists nor a rate"),
         (["--capacity", "0/s"], "must be a rate above 0"),
         (["--capacity", str(DESK)], "is not JSON"),
+        (["--capacity", str(SCENARIOS)], "has no capacity.json"),
         (["--capacity", "1/s", "--utilisation", "120%"], "--utilisation"),
         (["--capacity", "1/s", "--startup", "soon"], "--startup"),
         (["--capacity", "1/s", "--lose-region", "mars"], "needs a demand of at least two"),

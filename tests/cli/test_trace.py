@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadlab.cli.app import app
+from loadlab.cli.trace import _left
 from loadlab.errors import ExitCode
 from loadlab.scenario.arrivals import Mmpp, arrival_times_s
 from loadlab.scenario.files import load_scenario
@@ -65,3 +66,9 @@ def test_convert_writes_what_inspect_reads(trace: Path, tmp_path: Path) -> None:
     told = [orjson.loads(CliRunner().invoke(app, ["trace", "inspect", str(p), "--json"]).stdout) for p in (trace, out)]
     assert told[0]["rows"] == told[1]["rows"]
     assert told[0]["bursts"] == told[1]["bursts"]
+
+
+def test_what_is_left_is_told_once_it_is_no_guess() -> None:
+    assert _left(0.25, 3.0) == ", 25%, 9 s left"
+    assert _left(0.01, 3.0) == ", 1%, 4 min left"
+    assert _left(0.5, 1.0) == _left(None, 9.0) == _left(1.0, 9.0) == _left(0.0, 9.0) == ""

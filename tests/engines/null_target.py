@@ -45,10 +45,11 @@ class NullTarget:
     """A running null server."""
 
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def truth(self) -> list[Truth]:
         """Every answer since it was last asked."""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from loadlab.cli.live import live_line
+from loadlab.cli.live import live_line, live_table
 from loadlab.engines.live import LiveWindow
 from loadlab.record.request import OUTCOME_OF, Cause, Outcome, RequestRecord
 from loadlab.scenario.build import build_plan
@@ -72,3 +74,22 @@ def test_answers_without_a_first_token_show_their_end_to_end_latency() -> None:
     line = live_line("embeddings", live.view(is_stopping=False))
     assert "end to end p50 250 ms p95 250 ms" in line
     assert "TTFT" not in line
+
+
+def test_several_workers_add_up_and_each_is_shown() -> None:
+    live = window()
+    for t in range(11):
+        for worker in (0, 1):
+            live.add(
+                [], {"worker": worker, "at_s": float(t), "sent": (5 + worker) * t, "in_flight": 2, "lag_s": 0.02 * worker, "cpu_s": 0.3 * t}
+            )
+    view = live.view(is_stopping=False)
+    assert (view.sent, view.in_flight) == (110, 4)
+    assert view.achieved_per_s == pytest.approx(11.0)
+    assert [worker.sent_per_s for worker in view.workers] == pytest.approx([5.0, 6.0])
+    assert [worker.lag_s for worker in view.workers] == [0.0, 0.02]
+    assert view.workers[0].cpu_share == pytest.approx(0.3)
+    screen = Console(width=80, record=True, file=StringIO())
+    screen.print(live_table("smoke", view))
+    shown = screen.export_text()
+    assert "worker 1  6/s  lag 20.0 ms  30 % of a core  2 in flight" in shown

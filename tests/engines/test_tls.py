@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from loadlab.engines.endpoint import TargetUnreachableError
+from loadlab.engines.page_fetch import PageError, PageFetcher, parse_page_url
 from loadlab.record.request import Outcome
 from loadlab.scenario.model import Scenario
 from loadlab.schema import read_table
@@ -92,3 +93,14 @@ def test_one_that_is_not_trusted_or_for_another_name_stops_the_run(
 def test_insecure_takes_any(tmp_path: Path, port: int) -> None:
     rows = replay(SCENARIO, port, tmp_path / "run", scheme="https", host="127.0.0.1", insecure=True)
     assert [row.outcome for row in rows] == [Outcome.OK] * 10
+
+
+def test_a_metrics_page_is_verified_too(port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = parse_page_url(f"https://localhost:{port}/metrics")
+    with pytest.raises(PageError, match="TLS certificate not verified"):
+        PageFetcher(page).fetch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
+    fetcher = PageFetcher(page)
+    with pytest.raises(PageError, match=r"HTTP 4|not a metrics page"):  # that server has none: but it was asked
+        fetcher.fetch()
+    fetcher.close()

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -16,6 +17,7 @@ from loadlab.errors import ExitCode, InputError
 from loadlab.record.manifest import Status
 from loadlab.record.request import Cause, Outcome
 from loadlab.record.run_dir import REQUESTS_FILE, RecordingFailedError, RunDir
+from loadlab.report.summary import load_table
 from tests.record.examples import failed, five_requests, manifest, ok, small_run, timeline_row
 
 ROOT = Path(__file__).parents[2]
@@ -130,12 +132,31 @@ def test_a_read_only_folder_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_torn_last_line_is_dropped_and_reported(tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run")
+    with RunDir.create(tmp_path / "run", manifest()) as run:
+        run.append(five_requests())
     path = run.path / REQUESTS_FILE
     path.write_bytes(path.read_bytes()[:-20])
     torn = RunDir.open(run.path)
     assert torn.torn_tail
     assert list(torn.rows()) == five_requests()[:4]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: data[:-20], "line 5 has no end: the file was cut off after the run had completed with 5"),
+        (lambda data: b"".join(data.splitlines(keepends=True)[:3]), "line 3 is the last: the file was cut off"),
+        (lambda data: b"", "holds no row: the file was cut off"),
+        (lambda data: data + data.splitlines(keepends=True)[0], "holds 6 rows: the file was changed"),
+        (lambda data: data.splitlines(keepends=True)[1] + b"".join(data.splitlines(keepends=True)[1:]), "a seq is there twice"),
+    ],
+)
+def test_a_complete_run_that_lost_or_gained_rows_is_no_run(tmp_path: Path, damage: Callable[[bytes], bytes], said: str) -> None:
+    path = small_run(tmp_path / "run").path / REQUESTS_FILE
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=said) as error:
+        load_table(RunDir.open(path.parent))
+    assert str(path) in str(error.value)
 
 
 def test_a_torn_run_is_finalised_from_its_whole_rows(tmp_path: Path) -> None:
@@ -160,6 +181,7 @@ def test_rows_appended_to_an_opened_run_join_those_in_the_file(tmp_path: Path) -
 
 WRITER = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from loadlab.record.run_dir import RunDir
 from tests.record.examples import manifest, ok
@@ -239,7 +261,7 @@ def test_a_damaged_row_is_the_same_error_for_whoever_reads_columns(tmp_path: Pat
 
 
 def test_columns_of_a_later_minor_version_are_ignored_and_absent_ones_are_none(tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run")
+    run = RunDir.create(tmp_path / "run", manifest(1))
     (run.path / REQUESTS_FILE).write_bytes(b'{"seq": 0, "outcome": "oom", "cause": "oom_reported", "colour": "red"}\n')
     (row,) = RunDir.open(run.path).rows()
     assert (row.outcome, row.scheduled_s, row.tokens_estimated) == (Outcome.OOM, None, False)

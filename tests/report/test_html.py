@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+from loadlab.record.run_dir import RunDir
 from loadlab.report.files import save_campaign_report, save_run_report
 from loadlab.report.html import Section, render_run_html
 from loadlab.report.summary import summarise_run
-from tests.record.examples import POOL, small_run
+from tests.record.examples import POOL, manifest, ok, small_run
 from tests.report.examples import HOSTILE, one_not_run, small_campaign
 
 
@@ -138,6 +140,27 @@ def test_every_experiment_has_its_figures(tmp_path: Path) -> None:
         "success and p95 latency by experiment of study",
         "latency distributions of E01", "timeline of E01", "latency distributions of E02", "timeline of E02",
     ]  # fmt: skip
+
+
+def test_every_label_with_two_values_has_a_table_and_every_statistic_with_its_interval(tmp_path: Path) -> None:
+    labels = {"class": ("chat", "agent"), "model": ("8b", "70b"), "tier": ("fast", "deep"), "region": ("eu", "us"), "turn": (0, 1)}
+    slo = {"ttft": "1s", "target": "99%"}
+    run = RunDir.create(tmp_path / "run", manifest(400, scenario={"name": "labels", "slo": slo}))
+    run.append(
+        replace(ok(i, ttft_s=0.5 + (i * 37 % 101) / 1000), traffic_class=names["class"], **{k: v for k, v in names.items() if k != "class"})
+        for i in range(400)
+        for names in [{label: values[i % 2] for label, values in labels.items()}]
+    )
+    run.finalise(400)
+    page = render_run_html(Section(summary=summarise_run(run))).decode()
+    text = re.sub(r"\s+", " ", Tags(page.replace("<", " <")).text)
+    for label, values in labels.items():
+        table = text.partition(f"By {label} ")[2].partition(" Every statistic")[0]
+        assert "within SLO [95 %] OK output tok/s TTFT p50" in table
+        assert all(f" {value} 200 100.0 % [" in table for value in values)
+        every = text.partition(f"Every statistic by {label}, with intervals")[2].partition("By ")[0]
+        assert every.count("end to end 200") == 2
+        assert re.search(r"TTFT 200 5\d\d ms \[\d+, \d+\] 5\d\d\?? ms \[\d+, \d+\]", every), "mean and median with their intervals"
 
 
 def test_equal_runs_give_equal_pages(tmp_path: Path) -> None:

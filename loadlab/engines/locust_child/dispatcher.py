@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -29,7 +30,18 @@ SLACK_S = 0.003  # none is made when the next is due so soon
 class Dispatcher:
     """The plan under way, from the first due time to the last end. Used once."""
 
-    def __init__(self, job: Job, plan: RequestPlan, maker: RequestMaker, connector: Connector, clock: Clock, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        job: Job,
+        plan: RequestPlan,
+        maker: RequestMaker,
+        connector: Connector,
+        clock: Clock,
+        outbox: Outbox,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`may_send` is asked before each request; False drains. A process that was paused finds out before it sends what is overdue."""
+        self._may_send = may_send
         self._job, self._plan, self._maker, self._connector, self._clock, self._outbox = job, plan, maker, connector, clock, outbox
         self._alarm = Alarm(clock)
         seqs = plan.shard(job.worker, job.workers)
@@ -42,7 +54,7 @@ class Dispatcher:
         self._answers: dict[int, str] = {}
         self._awaited = frozenset(np.intersect1d(plan.output_content, plan.segment_content).tolist())
         self._flights: dict[int, tuple[Exchange, gevent.Greenlet[..., Any]]] = {}
-        self._is_stopped = False
+        self.is_stopped = False
         self._landed = Event()
         self._worst_lag_s = 0.0
         self.sent = 0
@@ -52,7 +64,7 @@ class Dispatcher:
     def run(self) -> None:
         """Sends everything that comes due, and returns when everything sent has ended. `drain` and `stop_now` shorten it."""
         watch = gevent.spawn(self._watch_for_stalls)
-        while not self._is_stopped:
+        while not self.is_stopped:
             due_s, seq = self._next()
             if seq is None:
                 if self.in_flight == 0:
@@ -61,6 +73,8 @@ class Dispatcher:
             elif due_s > self._clock.now_s():
                 self._make_ahead(due_s)
                 self._alarm.wait_until(due_s)
+            elif not self._may_send():
+                self.is_stopped = True
             else:
                 self._launch(seq, due_s)
         while self._flights:
@@ -70,7 +84,7 @@ class Dispatcher:
 
     def drain(self) -> None:
         """Sends nothing more; what is in flight goes on to its end."""
-        self._is_stopped = True
+        self.is_stopped = True
         self._alarm.pull()
 
     def stop_now(self) -> None:

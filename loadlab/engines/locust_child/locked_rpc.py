@@ -7,26 +7,32 @@ a message; it is counted. Of those who have the token, a message that is none, o
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import gevent
 import zmq.green as zmq
 from locust.rpc import Message, zmqrpc
-from zmq.utils import z85
+from locust.runners import MasterRunner
 from zmq.utils.monitor import parse_monitor_message
 
+from loadlab.engines.locust_child.keys import key_pair
+
 MAX_MESSAGE_BYTES = 2**26
-_SALT = b"loadlab cluster 1"
-_FAILED = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
+_OPENED, _SHAKEN = zmq.Event.ACCEPTED | zmq.Event.CONNECTED, zmq.Event.HANDSHAKE_SUCCEEDED
 
 
 class Tally:
     """What was not heard."""
 
     def __init__(self) -> None:
-        self.refused = 0  # handshakes that failed: other tokens, and what speaks no CurveZMQ
+        self.opened = 0  # connections, made or taken
+        self.shaken = 0  # those whose handshake succeeded
         self.malformed = 0  # messages of peers with the token that were none of locust's, or in another's name
+
+    @property
+    def refused(self) -> int:
+        """Connections whose handshake did not succeed: other tokens, and what speaks no CurveZMQ."""
+        return self.opened - self.shaken
 
 
 def lock(token: str) -> Tally:
@@ -41,7 +47,7 @@ def lock(token: str) -> Tally:
             self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
             self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a worker whose network came back is the same worker
             self.socket.curve_secretkey, self.socket.curve_publickey, self.socket.curve_server = secret, public, True
-            _count_failures(self.socket, tally)
+            _count(self.socket, tally)
             self.port = self.socket.bind_to_random_port(f"tcp://{host}") if port == 0 else _bind(self.socket, host, port)
 
         def recv_from_client(self) -> tuple[str, Message]:
@@ -67,17 +73,24 @@ def lock(token: str) -> Tally:
             self.socket.setsockopt(zmq.LINGER, 1000)
             self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_keypair()
             self.socket.curve_serverkey = public
-            _count_failures(self.socket, tally)
+            _count(self.socket, tally)
             self.socket.connect(f"tcp://{host}:{port}")
 
     vars(zmqrpc).update(Server=Server, Client=Client)
     return tally
 
 
-def key_pair(token: str) -> tuple[bytes, bytes]:
-    """(public, secret) key of the master, in Z85. scrypt makes guessing tokens dear: some 50 ms a guess."""
-    secret = z85.encode(hashlib.scrypt(token.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=32))
-    return zmq.curve_public(secret), secret
+def guard(runner: MasterRunner, tally: Tally) -> None:
+    """A message that locust cannot read does not end the greenlet that listens: it is counted, and the next is read."""
+    handle = runner.handle_message
+
+    def handle_guarded(client_id: str, msg: Message) -> None:
+        try:
+            handle(client_id, msg)
+        except Exception:  # whatever a forged message makes locust stumble over
+            tally.malformed += 1
+
+    vars(runner)["handle_message"] = handle_guarded
 
 
 def _bind(socket: Any, host: str, port: int) -> int:
@@ -85,12 +98,13 @@ def _bind(socket: Any, host: str, port: int) -> int:
     return port
 
 
-def _count_failures(socket: Any, tally: Tally) -> None:
-    monitor = socket.get_monitor_socket(_FAILED)
+def _count(socket: Any, tally: Tally) -> None:
+    monitor = socket.get_monitor_socket(_OPENED | _SHAKEN)
 
     def count() -> None:
         while True:
-            if parse_monitor_message(monitor.recv_multipart())["event"] & _FAILED:
-                tally.refused += 1
+            event = parse_monitor_message(monitor.recv_multipart())["event"]
+            tally.opened += bool(event & _OPENED)
+            tally.shaken += bool(event & _SHAKEN)
 
     gevent.spawn(count)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import math
 import os
 import resource
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from loadlab.engines.locust_child.own_use import use, used
 from loadlab.engines.locust_child.preflight import Refusal, try_target
 from loadlab.engines.locust_child.requests import RequestMaker
 from loadlab.engines.locust_child.under_locust import Stage
-from loadlab.engines.locust_child.worker import MasterLink
+from loadlab.engines.locust_child.worker import MasterLink, TurnedAway
 from loadlab.engines.messages import (
     BYE,
     DONE,
@@ -43,7 +43,6 @@ from loadlab.engines.messages import (
     Job,
     Link,
     MasterJob,
-    share_of,
 )  # fmt: skip
 from loadlab.scenario.plan import RequestPlan
 from loadlab.scenario.plan_bytes import load_plan
@@ -59,7 +58,10 @@ def main() -> None:
     outbox = Outbox(pipe(_take_stdout()))
     table = orjson.loads(_read_line(sys.stdin.fileno()))
     if table.pop("role") == "lead":
-        Master(MasterJob(**table), outbox).run()
+        try:
+            Master(MasterJob(**table), outbox).run()
+        except OSError as error:  # zmq's own are of it
+            outbox.tell(REFUSED, reason=f"the master cannot listen on {table['host']}:{table['port']}: {error.strerror}")
         return
     job, plan = _take_job(table, sys.stdin.fileno())
     _raise_limit()
@@ -87,31 +89,31 @@ def _send_as_worker(job: Job, link: Link, plan: RequestPlan, parent: Outbox) -> 
     """The master commands. The parent, who may be on another machine than the master, is told how it goes, and may stop us."""
     stage, orders = Stage(), Orders()
     gevent.spawn(obey, orders.take)
+    maker, connector = _tools(job, plan)  # takes long for a large plan or tokenizer: before anybody waits for our messages
     try:
         master = MasterLink(link, stage, orders, parent)
-        place = master.join(plan.digest, job)
-        job = replace(job, worker=place["worker"], workers=place["workers"], run_id=place["run_id"])
-        job = replace(job, max_in_flight=share_of(job.max_in_flight, job.worker, job.workers))
+        job = master.join(plan.digest, job)
         rows = LocalRows(Path(link.folder), job, plan)
     except (TimeoutError, RuntimeError, gevent.Timeout, OSError) as error:
-        parent.tell(REFUSED, reason=str(error))
+        parent.tell(REFUSED, reason=str(error), is_usage=isinstance(error, TurnedAway))
         return
+    maker.job = job
     parent.tell(JOINED, worker=job.worker, workers=job.workers)
-    outbox = Outbox(master.send, rows.add)
-    maker, connector = _tools(job, plan)
+    outbox, clock = Outbox(master.send, rows.add), Clock(math.inf)
+    dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox, master.may_send)
+    _calm_down()
     if not _is_ready(job, plan, maker, connector, outbox):
         parent.tell(REFUSED, reason="the target refused the first request; the master says why")
         master.said[BYE].wait(timeout=LOST_AFTER_S)
         return
-    _calm_down()
     try:
-        clock = Clock(master.said[START].get()["t0_s"])
+        clock.t0_monotonic_s = master.said[START].get()["t0_s"]
     except RuntimeError as error:
         parent.tell(REFUSED, reason=str(error))
         return
-    dispatcher = orders.dispatcher = Dispatcher(job, plan, maker, connector, clock, outbox)
+    orders.dispatcher = dispatcher
     facts = _replay(dispatcher, outbox, stage, master.runner)
-    stopped = master.cut_off or ("it was told to stop" if orders.is_told else None)
+    stopped = master.cut_off or ("it was told to stop" if dispatcher.is_stopped else None)
     done = {**facts, "connections": connector.opened, "rows": outbox.told, "stopped": stopped, "copy_error": rows.error}
     outbox.tell(DONE, **done)
     parent.tell(DONE, **done)

@@ -11,11 +11,13 @@ from typing import Any
 import gevent
 import orjson
 from locust.env import Environment
+from locust.runners import STATE_RUNNING
 
 from loadlab.engines.locust_child.clock_offset import ClockOffset
-from loadlab.engines.locust_child.locked_rpc import lock
+from loadlab.engines.locust_child.locked_rpc import guard, lock
 from loadlab.engines.locust_child.orders import obey
 from loadlab.engines.locust_child.outbox import Outbox
+from loadlab.engines.locust_child.web_page import WebPage
 from loadlab.engines.locust_child.worker import CHANNEL, WATCH_EVERY_S, clock_id
 from loadlab.engines.messages import (
     ASSIGN,
@@ -30,6 +32,7 @@ from loadlab.engines.messages import (
     LISTENING,
     LOST,
     LOST_AFTER_S,
+    LOST_BEFORE_S,
     NEWS,
     NOW,
     PING,
@@ -73,11 +76,9 @@ class Master:
         environment = Environment()
         self._runner = environment.create_master_runner(job.host, job.port)
         self._runner.register_message(CHANNEL, self._hear)
-        web_port = None
-        if job.web_port is not None:
-            web_port = job.web_port
-            environment.create_web_ui("127.0.0.1", web_port, delayed_start=False)
-        outbox.tell(LISTENING, port=self._runner.server.port, web_port=web_port)
+        guard(self._runner, self._tally)
+        self._page = None if job.web_port is None else WebPage(environment, job.web_port)
+        outbox.tell(LISTENING, port=self._runner.server.port, web_port=job.web_port)
 
     def run(self) -> None:
         """Until the parent says CLOSE, or is gone."""
@@ -110,6 +111,7 @@ class Master:
         t0_s, wall_s = time.monotonic() + HEAD_START_S + 4 * slowest_s, time.time() + HEAD_START_S + 4 * slowest_s
         for node, member in self._members.items():
             self._tell(node, START, t0_s=t0_s + member.clock.offset_s)
+        self._runner.update_state(STATE_RUNNING)
         clocks = {member.worker: member.clock.facts() for member in self._members.values()}
         self._outbox.tell(STARTED, wall_s=wall_s, monotonic_s=t0_s, clocks=[clocks[k] for k in sorted(clocks)])
 
@@ -135,6 +137,8 @@ class Master:
                 member.clock.add(said["pinged_s"], said["at_s"], member.heard_s)
             elif kind in _PASSED_ON:
                 member.is_done |= kind == DONE
+                if kind == NEWS and self._page is not None:
+                    self._page.add(member.worker, said["rows"])
                 facts = {"clock": member.clock.facts()} if kind == DONE else {}
                 self._outbox.tell(kind, **said | facts | {"worker": member.worker})
         except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
@@ -185,6 +189,6 @@ class Master:
             gevent.sleep(WATCH_EVERY_S)
             for member in self._members.values():
                 silent_s = time.monotonic() - member.heard_s
-                if silent_s > LOST_AFTER_S and not member.is_lost and not member.is_done:
+                if silent_s > (LOST_AFTER_S if self._has_begun else LOST_BEFORE_S) and not member.is_lost and not member.is_done:
                     member.is_lost = True
                     self._outbox.tell(LOST, worker=member.worker, reason=f"nothing was heard of it for {silent_s:.1f} s", is_dead=False)

@@ -17,13 +17,11 @@ class Orders:
 
     def __init__(self) -> None:
         self.dispatcher: Dispatcher | None = None
-        self.is_told = False
 
     def take(self, word: bytes) -> None:
         """Does what DRAIN or NOW says; leaves other words alone."""
         if word not in (DRAIN, NOW):
             return
-        self.is_told = True
         if self.dispatcher is None:
             os._exit(0)
         if word == NOW:

@@ -29,10 +29,13 @@ class ReadyRequest:
 
 
 class RequestMaker:
-    """Turns rows of the plan into bytes for one endpoint. `options` may be changed by a preflight that was refused a field."""
+    """Turns rows of the plan into bytes for one endpoint. `options` may be changed by a preflight that was refused a field.
+
+    `job` may be replaced by one with another run id or share, before the first request is made.
+    """
 
     def __init__(self, job: Job, plan: RequestPlan) -> None:
-        self._job, self._plan = job, plan
+        self.job, self._plan = job, plan
         self._prompts = PromptWriter(plan, None if job.tokenizer is None else load_tokenizer(Path(job.tokenizer)))
         self._head = _common_head(job)
         self._askings = {name: read_class_table(table) for name, table in job.classes.items()}
@@ -41,7 +44,7 @@ class RequestMaker:
     def make(self, seq: int, answers: Mapping[int, str]) -> ReadyRequest:
         """Request `seq` of the plan; `answers` as `PromptWriter.messages` takes them."""
         request = self._plan.request(seq)
-        model, asking = self._job.models[request.model], self._askings[request.traffic_class]
+        model, asking = self.job.models[request.model], self._askings[request.traffic_class]
         match asking:
             case RequestTable():
                 return self._encode(self._ask(request, model, asking.options(self.options), answers), str(seq), None)
@@ -76,7 +79,7 @@ class RequestMaker:
 
     def trial(self, traffic_class: str, model: str, kind: RequestKind) -> ReadyRequest | None:
         """The smallest request that proves address, key, model and fields; None for a template: what it does is not ours to repeat."""
-        asking, name = self._askings[traffic_class], self._job.models[model]
+        asking, name = self._askings[traffic_class], self.job.models[model]
         if isinstance(asking, HttpTemplate):
             return None
         options = asking.options(self.options)
@@ -90,9 +93,9 @@ class RequestMaker:
 
     def _encode(self, wire: WireRequest, name: str, template: HttpTemplate | None) -> ReadyRequest:
         """The HTTP message. Its X-Request-ID is <run>-<name>, so that it can be found in the server's log."""
-        lines = [f"{wire.method} {self._job.base_path}{wire.path} HTTP/1.1\r\n", self._head]
+        lines = [f"{wire.method} {self.job.base_path}{wire.path} HTTP/1.1\r\n", self._head]
         lines.extend(f"{key}: {value}\r\n" for key, value in wire.headers)
-        lines.append(f"X-Request-ID: {self._job.run_id}-{name}\r\nContent-Length: {len(wire.body)}\r\n\r\n")
+        lines.append(f"X-Request-ID: {self.job.run_id}-{name}\r\nContent-Length: {len(wire.body)}\r\n\r\n")
         return ReadyRequest(data="".join(lines).encode("latin-1") + wire.body, reader=AnswerReader(template, self._prompts.rule.count))
 
 

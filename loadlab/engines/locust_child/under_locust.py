@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gevent
 from gevent.event import AsyncResult
 from locust import User, task
@@ -43,11 +41,3 @@ class Stage:
             gevent.spawn(dispatcher.run).get()
         finally:
             self._ended.set()
-
-
-def tell_locust(stage: Stage, name: str, took_s: float, length: int, error: str | None) -> None:
-    """A request, for locust's page."""
-    exception: Any = None if error is None else RuntimeError(error)
-    stage.environment.events.request.fire(  # type: ignore[no-untyped-call]
-        request_type="POST", name=name, response_time=1e3 * took_s, response_length=length, exception=exception, context={}
-    )

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,24 @@ from loadlab.engines.messages import (
     DRAIN,
     HELLO,
     LOST_AFTER_S,
+    LOST_BEFORE_S,
     PING,
     PONG,
     PROTOCOL,
     START,
+    WAITING,
     WORD,
     Job,
     Link,
+    share_of,
 )
 
 CHANNEL = "loadlab"  # the type of all our messages among locust's
 WATCH_EVERY_S = 0.25
+
+
+class TurnedAway(RuntimeError):  # noqa: N818  what a master said
+    """Why the master has no use for this worker."""
 
 
 class MasterLink:
@@ -57,14 +65,16 @@ class MasterLink:
             impatience.kill()
         self.runner.register_message(CHANNEL, self._hear)
 
-    def join(self, plan_digest: str, job: Job) -> dict[str, Any]:
-        """Introduces itself, and returns what the master assigns. Raises TimeoutError, or RuntimeError with why it was turned away."""
+    def join(self, plan_digest: str, job: Job) -> Job:
+        """Introduces itself, and returns the job with what the master assigns: share and run. Raises TimeoutError, or TurnedAway."""
         place = {"host": socket.gethostname(), "pid": os.getpid(), "clock": clock_id()}
         who = {"name": self._link.name, "version": self._link.version, "protocol": PROTOCOL}
         self.tell(HELLO, plan_digest=plan_digest, job_digest=job.digest, **who, **place)
         assigned: dict[str, Any] = self.said[ASSIGN].get(timeout=self._link.join_within_s)
         gevent.spawn(self._watch)
-        return assigned
+        worker, workers = assigned["worker"], assigned["workers"]
+        in_flight = share_of(job.max_in_flight, worker, workers)
+        return replace(job, worker=worker, workers=workers, run_id=assigned["run_id"], max_in_flight=in_flight)
 
     def tell(self, kind: str, **facts: Any) -> None:
         """One message to the master."""
@@ -86,20 +96,25 @@ class MasterLink:
             case str(kind) if kind == WORD:
                 self._orders.take(said["word"].encode())
             case str(kind) if kind == AWAY:
-                self.said[ASSIGN].set_exception(RuntimeError(said["reason"]))
+                self.said[ASSIGN].set_exception(TurnedAway(said["reason"]))
             case str(kind) if kind in (ASSIGN, START, BYE):
                 self.said[kind].set(said)
+
+    def may_send(self) -> bool:
+        """False once the master, hearing nothing, has given us up; or we it."""
+        return self._heard_s is not None and time.monotonic() - self._heard_s <= LOST_AFTER_S
 
     def _watch(self) -> None:
         """Stops sending when the master is silent: a load that nobody records has no use."""
         while True:
             gevent.sleep(WATCH_EVERY_S)
-            if self._heard_s is not None and time.monotonic() - self._heard_s > LOST_AFTER_S:
+            limit_s = LOST_BEFORE_S if self._orders.dispatcher is None else LOST_AFTER_S
+            if self._heard_s is not None and time.monotonic() - self._heard_s > limit_s:
                 self._lose_master()
 
     def _lose_master(self) -> None:
         if self.cut_off is None:
-            self.cut_off = f"{CUT_OFF} for {LOST_AFTER_S:.0f} s"
+            self.cut_off = f"{CUT_OFF} for {LOST_AFTER_S if self._orders.dispatcher else LOST_BEFORE_S:.0f} s"
             self.said[BYE].set({})
             if self._orders.dispatcher is None:
                 self.said[START].set_exception(RuntimeError(self.cut_off))
@@ -108,7 +123,7 @@ class MasterLink:
                 self._orders.take(DRAIN)
 
     def _say_waiting(self, tally: Tally) -> None:
-        self._pipe.tell("waiting", reason=_no_answer(self._link, tally))
+        self._pipe.tell(WAITING, reason=_no_answer(self._link, tally))
 
 
 def _no_answer(link: Link, tally: Tally | None) -> str:

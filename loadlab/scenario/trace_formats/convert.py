@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ from loadlab.errors import InputError
 from loadlab.scenario.limits import MAX_REQUESTS
 from loadlab.scenario.trace_formats.own import write_csv, write_parquet
 from loadlab.scenario.trace_formats.recognise import open_trace
-from loadlab.scenario.trace_formats.rows import NS_PER_S, OpenedTrace, Row, TraceFormat, counted
+from loadlab.scenario.trace_formats.rows import NS_PER_S, OpenedTrace, Progress, Row, TraceFormat, counted
 from loadlab.schema import shown_path
 
 ENDINGS = (".csv", ".parquet")
@@ -35,7 +35,7 @@ class _LateError(Exception):
 
 def convert(
     source: Path, target: Path, expected: TraceFormat | None = None, *, tick_s: float | None = None, seed: int = 1,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Converted:  # fmt: skip
     """Writes a trace as CSV or Parquet, by the ending of `target`; times count from the first row, failed rows stay.
 
@@ -62,7 +62,7 @@ def convert(
 
 def _write(
     source: Path, part: Path, ending: str, expected: TraceFormat | None, tick_s: float | None, seed: int,
-    progress: Callable[[int], None] | None, *, is_sorted: bool,
+    progress: Progress | None, *, is_sorted: bool,
 ) -> Converted:  # fmt: skip
     name = shown_path(source)
     with open_trace(source, expected) as trace:
@@ -73,7 +73,7 @@ def _write(
         rows = _in_order(trace) if is_sorted else _sorted(trace, name)
         rows = _from_zero(rows)
         rows = rows if tick_s is None else dequantized(rows, tick_s, np.random.default_rng(seed), name)
-        rows = rows if progress is None else counted(rows, progress)
+        rows = rows if progress is None else counted(rows, trace, progress)
         if ending == ".parquet":
             count = write_parquet(rows, part, trace.block_tokens)
         else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from loadlab.errors import InputError
 from loadlab.scenario.trace_formats.rows import Lines
@@ -36,6 +38,14 @@ def opened(path: Path) -> Iterator[io.TextIOBase]:
         raise InputError(f"is a damaged gzip file ({error}): fetch it again", source=source) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", source=source) from None
+
+
+def share_read(text: io.TextIOBase) -> Callable[[int], float]:
+    """Asks how much of the file behind an opened text was read, from 0 to 1, whatever the rows; of a gzip file as it is packed."""
+    raw: Any = text.buffer  # type: ignore[attr-defined]
+    raw = raw.fileobj if isinstance(raw, gzip.GzipFile) else raw
+    size = max(1, os.fstat(raw.fileno()).st_size)
+    return lambda _: float(raw.tell() / size)
 
 
 def numbered(text: io.TextIOBase, source: str) -> Lines:

@@ -151,7 +151,8 @@ def own_parquet(path: Path) -> OpenedTrace:
     rows = _parquet_rows(file, [name for name in COLUMNS if name in names], source, arrow)
     first = next(rows, None)
     block = 0 if first is None else first[1]
-    return OpenedTrace(TraceFormat.LOADLAB, (row for row, _ in _chain(first, rows)), Tally(), block_tokens=block, notes=_unread(names))
+    found, count = (row for row, _ in _chain(first, rows)), max(1, file.metadata.num_rows)
+    return OpenedTrace(TraceFormat.LOADLAB, found, Tally(), block_tokens=block, notes=_unread(names), share=lambda rows: rows / count)
 
 
 def _chain(first: tuple[Row, int] | None, rows: Iterator[tuple[Row, int]]) -> Iterator[tuple[Row, int]]:

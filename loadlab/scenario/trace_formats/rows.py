@@ -73,6 +73,7 @@ class OpenedTrace:
     block_tokens: int = 0  # tokens of a block of the prompt; 0: no ids
     has_times: bool = True
     notes: tuple[str, ...] = ()  # about the format, as a person should know it
+    share: Callable[[int], float] | None = None  # of the file that was read, after so many rows; None where that is not known
 
 
 def bad_value(source: str, line: int, name: str, value: object, wanted: str) -> InputError:
@@ -80,9 +81,12 @@ def bad_value(source: str, line: int, name: str, value: object, wanted: str) -> 
     return InputError(f"{name} = {shown(value)} must be {wanted}", source=source, key=f"line {line}")
 
 
-def counted(rows: Iterator[Row], progress: Callable[[int], None]) -> Iterator[Row]:
-    """The rows; `progress` is told now and then how many came."""
+Progress = Callable[[int, float | None], None]  # is told the rows so far, and the share of the file that they are
+
+
+def counted(rows: Iterator[Row], trace: OpenedTrace, progress: Progress) -> Iterator[Row]:
+    """The rows; `progress` is told now and then how far `trace` was read."""
     for count, row in enumerate(rows):
         if count % REPORT_EVERY == 0:
-            progress(count)
+            progress(count, trace.share and trace.share(count))
         yield row

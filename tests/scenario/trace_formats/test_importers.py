@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadlab.errors import InputError
+from loadlab.scenario.trace_formats.convert import convert
 from loadlab.scenario.trace_formats.recognise import open_trace
 from loadlab.scenario.trace_formats.rows import OpenedTrace, Row, TraceFormat
 from loadlab.scenario.traces import load_trace
@@ -190,6 +192,7 @@ MUTILATED = {
     "negative tokens": ("Timestamp,Model,Request tokens,Response tokens,Log Type\n1,m,-4,2,x\n", r"line 2 Request tokens = '-4' must be"),
     "half a token": (f"{AZURE}\n2023-11-16 18:17:03,1.5,2\n", r"line 2 ContextTokens = '1.5' must be a whole"),
     "a day that is none": (f"{AZURE}\n2023-02-30 18:17:03,1,2\n", r"line 2 TIMESTAMP = '2023-02-30 18:17:03' must be a date"),
+    "a day too far": (f"{AZURE}\n9999-12-31 18:17:03,1,2\n", r"line 2 TIMESTAMP = '9999-12-31 18:17:03' must be a date within 285"),
     "a long line": (f"{AZURE}\n{'9' * 5000},1,2\n", r"line 2 is longer than 4096 characters"),
     "a line without end": (b'{"timestamp": 0, "input_length": ' + b"1" * 2**22, r"line 1 is longer than 4194304 characters"),
     "cut JSON": ('{"timestamp": 0, "input_length": 3, "output_length": 1}\n{"timestamp": 0, "inp', r"line 2 is not valid JSON"),
@@ -225,6 +228,22 @@ def test_a_gzip_file_cut_short_names_the_last_whole_line(tmp_path: Path) -> None
         read(written(tmp_path, packed[: len(packed) // 2]))
     with pytest.raises(InputError, match=r"gzip"):
         read(written(tmp_path, packed[:5]))
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip", "parquet"])
+def test_progress_tells_rows_and_the_share_of_the_file(tmp_path: Path, packing: str) -> None:
+    rng = random.Random(1)
+    rows = "".join(f"{k},{rng.randrange(1, 10**6)},{rng.randrange(1, 10**6)}\n" for k in range(120_000))
+    text = f"arrival_s,prompt_tokens,output_tokens\n{rows}".encode()
+    path = written(tmp_path, gzip.compress(text, 1) if packing == "gzip" else text, "trace.csv")
+    if packing == "parquet":
+        pytest.importorskip("pyarrow")
+        convert(path, tmp_path / "trace.parquet")
+        path = tmp_path / "trace.parquet"
+    told: list[tuple[int, float | None]] = []
+    load_trace(path, progress=lambda count, share: told.append((count, share)))
+    assert [count for count, _ in told] == [0, 50_000, 100_000]
+    assert [share for _, share in told] == pytest.approx([0, 5 / 12, 10 / 12], abs=0.05)
 
 
 def test_times_out_of_order_are_refused_by_a_replay_with_their_line(tmp_path: Path) -> None:

@@ -1,0 +1,3 @@
+from tests.cli.command import command
+
+__all__ = ["command"]
