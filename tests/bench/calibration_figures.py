@@ -1,8 +1,7 @@
-"""How well a calibration predicts: `python -m tests.bench.calibration_figures wrong | serving | hybrid [SEEDS]`, one command a number.
+"""How well a calibration predicts: `python -m tests.bench.calibration_figures wrong [FILE] | serving`, one command a number.
 
 wrong: runs of a cluster calibrate a file with another chunk size, KV pool or GPU; latency at 80 % of saturation, which nothing was fitted
 to, against the truth. serving: the published run of requests that is not starved, fitted on its first half, its second half predicted.
-hybrid: the six SLO cases, four levels of at most 70 % load against a sweep of eight levels with as many requests.
 """
 
 from __future__ import annotations
@@ -58,26 +57,28 @@ def measured_on(spec: ClusterSpec, plan: RequestPlan, name: str) -> Observed:
     return replace(empty, seconds=simulate(spec, empty, name))
 
 
-def wrong_files() -> None:
-    """Prints the error of latencies at 80 % of saturation, before and after, for each wrong file."""
+def wrong_files(only: str = "") -> None:
+    """Prints the error of latencies at 80 % of saturation, before and after, for each wrong file, or for the one whose name has `only`."""
     from loadlab.campaign.hybrid import saturation_per_s
 
     table = {key: value for key, value in read_toml(CLUSTERS / "rtxpro6000-8b.toml").items() if key != "schema"}
-    truth = read_table(ClusterSpec, changed(table, {}, {"max_batched_tokens": 1024, "max_running": 256, "kv_blocks": 12_000}), "truth")
-    base = changed(table, {}, {"max_batched_tokens": 1024, "max_running": 256, "kv_blocks": 12_000})
+    truth = read_table(ClusterSpec, changed(table, {}, {"max_batched_tokens": 1024, "max_running": 256, "kv_blocks": 6_000}), "truth")
+    base = changed(table, {}, {"max_batched_tokens": 1024, "max_running": 256, "kv_blocks": 6_000})
     files = {
         "chunks of 4,096 for 1,024": changed(base, {}, {"max_batched_tokens": 4096}),
-        "20 % less KV": changed(base, {}, {"kv_blocks": 9_600}),
+        "20 % less KV": changed(base, {}, {"kv_blocks": 4_800}),
         "GPU 30 % slower": changed(base, {"step_scale": 1.3}, {}),
-        "all three": changed(base, {"step_scale": 1.3}, {"max_batched_tokens": 4096, "kv_blocks": 9_600}),
+        "all three": changed(base, {"step_scale": 1.3}, {"max_batched_tokens": 4096, "kv_blocks": 4_800}),
     }
     model = next(iter(truth.pools.values())).serves[0]
     saturation = saturation_per_s(truth, chat(model, 3.0, 100), 1)
-    runs = [measured_on(truth, build_plan(chat(model, s * saturation, 1000), 10 + i), f"{s:g}") for i, s in enumerate((0.35, 0.5, 0.65))]
+    runs = [measured_on(truth, build_plan(chat(model, s * saturation, 1000), 10 + i), f"{s:g}") for i, s in enumerate((0.4, 0.55, 0.7))]
     far = measured_on(truth, build_plan(chat(model, 0.8 * saturation, 8000), 99), "0.8")
-    print(f"saturation {saturation:.2f}/s; three runs of 1,000 at 35, 50, 65 %; error at 80 %, 8,000 requests")
+    print(f"saturation {saturation:.2f}/s; three runs of 1,000 at 40, 55, 70 %; error at 80 %, 8,000 requests")
     print(f"{'file':28} {'':7} {'TTFT mean':>9} {'TTFT p90':>9} {'TPOT mean':>9} {'e2e mean':>9} {'e2e p90':>9}  fitted; CPU s")
     for name, file in files.items():
+        if only not in name:
+            continue
         began = time.process_time()
         found = calibrate_observed(runs, [], file, name, TODAY)
         cpu = time.process_time() - began
@@ -141,8 +142,8 @@ def _published(rows: list[dict[str, Any]], table: Mapping[str, Any]) -> Observed
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["wrong"]:
-            wrong_files()
+        case ["wrong", *only]:
+            wrong_files(*only)
         case ["serving"]:
             serving_halves()
         case _:
