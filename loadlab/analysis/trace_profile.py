@@ -210,7 +210,11 @@ class _Gathered:
         line_of, time_of, prompt_of, output_of, label_of, images_of, blocks_of = zip(*rows, strict=True)
         lines, prompt, output, images = (np.array(column, dtype=np.int64) for column in (line_of, prompt_of, output_of, images_of))
         if self.trace.has_times:
-            self.times.add(np.array(time_of, dtype=np.int64), lines, self.source)
+            try:
+                times = np.array(time_of, dtype=np.int64)
+            except OverflowError:
+                raise InputError("has dates more than 292 years from 1970, which cannot be inspected", source=self.source) from None
+            self.times.add(times, lines, self.source)
         good = (prompt > 0) & (output > 0)
         if not good.all():
             self.first_failed = self.first_failed or int(lines[int(np.argmin(good))])
