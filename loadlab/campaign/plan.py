@@ -142,7 +142,7 @@ def _take(candidate: Candidate, found: Found, question: Question, *, is_short: b
     if is_short and not question.edge_of(last).surely_fails(question.traffic.budget):
         return
     idle_misses = found.idle is not None and not question.holds(found.idle)
-    candidate.fate = Fate.MISSES if idle_misses else Fate.TOO_MANY_GPUS
+    candidate.fate, candidate.idle = (Fate.MISSES, found.idle) if idle_misses else (Fate.TOO_MANY_GPUS, None)
 
 
 def _leave_dominated(held: Sequence[Candidate], question: Question) -> None:

@@ -19,6 +19,7 @@ class Candidate:
     problem: str = ""  # why it cannot be built
     lacking_bytes: float | None = None  # on each GPU
     seen: Seen | None = None  # with the fewest replicas that hold; where none do, with the most
+    idle: Seen | None = None  # next to no load: what it misses there, no number of replicas mends
     looks: list[Seen] = field(default_factory=list)  # longer runs, fleets included
     requests: int = 0  # that were simulated for it, at every edge
     better: str | None = None  # whose name dominates it

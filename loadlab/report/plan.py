@@ -222,10 +222,11 @@ def why(candidate: Candidate, outcome: Outcome) -> str:
         case Fate.CANNOT_SPLIT:
             return candidate.problem
         case Fate.MISSES:
-            return f"misses however many there are: {_missed(candidate)}"
+            assert candidate.idle is not None
+            return f"misses however many there are: {_missed(candidate.idle)}, with next to no load"
         case Fate.TOO_MANY_GPUS:
             assert candidate.seen is not None
-            return f"needs more than {candidate.seen.replicas * candidate.one.gpus} GPUs: {_missed(candidate)}"
+            return f"needs more than {candidate.seen.replicas * candidate.one.gpus} GPUs: {_missed(candidate.seen)}"
         case Fate.DOMINATED:
             return f"dominated by {candidate.better}: that is cheaper and faster, {_cost_against(candidate, outcome)}"
         case Fate.COSTS_MORE | None:
@@ -247,10 +248,9 @@ def _cost_against(candidate: Candidate, outcome: Outcome) -> str:
     return f"costs {100 * more:,.0f} % {'more' if more > 0 else 'LESS, but a longer run failed'}: {bill}"
 
 
-def _missed(candidate: Candidate) -> str:
+def _missed(seen: Seen) -> str:
     """By what a limit is missed at the pessimistic edge."""
-    assert candidate.seen is not None
-    edge = candidate.seen.edge
+    edge = seen.edge
     if edge.worst == "failed":
         return f"{100 * edge.excess:.0f} % of requests fail"
     words = LATENCY_WORDS.get(edge.worst, edge.worst)
