@@ -1,6 +1,6 @@
 """How many streamed tokens a second one worker and two send with lag p99 below 10 ms, the null server beside them on the same cores.
 
-`python -m tests.bench.workers_ceiling`: a line per probe, one and two workers in turn at each rate: a drift of the machine falls on both.
+`python -m tests.bench.workers_ceiling [FIRST_RATE]`: a line per probe, one and two workers in turn at each rate: a drift of the machine falls on both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from loadlab.engines.spread import Spread
 from tests.engines.null_target import NullTarget, equal_requests, null_target, percentile, replay
 
 TOKENS, GAP_S, SECONDS = 64, 0.01, 4.0
-RATES = tuple(round(100 * 1.2**k) for k in range(10))
+RUNGS = 10  # each a fifth above the one before
 LIMIT_MS = 10.0
 
 
@@ -30,11 +30,11 @@ def probe(target: NullTarget, rate_per_s: int, workers: int, folder: Path) -> tu
     return percentile(lags_ms, 0.99), tokens / float(ends_s.max() - begun_s)
 
 
-def main() -> None:
+def main(first_per_s: float) -> None:
     best = {1: 0.0, 2: 0.0}
     over = set[int]()
     with null_target(ttft_s=0.05, gap_s=GAP_S) as target, tempfile.TemporaryDirectory() as folder:
-        for rate in RATES:
+        for rate in (round(first_per_s * 1.2**k) for k in range(RUNGS)):
             for workers in (1, 2):
                 if workers in over:
                     continue
@@ -51,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 100.0)
