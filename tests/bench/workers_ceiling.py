@@ -1,6 +1,7 @@
 """How many streamed tokens a second one worker and two send with lag p99 below 10 ms, the null server beside them on the same cores.
 
-`python -m tests.bench.workers_ceiling [FIRST_RATE]`: a line per probe, one and two workers in turn at each rate: a drift of the machine falls on both.
+`python -m tests.bench.workers_ceiling [FIRST_RATE]`: a line per probe, one and two workers in turn at each rate, so that a drift of the
+machine falls on both.
 """
 
 from __future__ import annotations
