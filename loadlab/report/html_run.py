@@ -39,7 +39,8 @@ def numbers_of(summary: Json) -> dict[str, Any]:
         "statistics": STATISTICS,
         "metrics": _metrics(summary),
         "group_heads": [
-            *(["within SLO [95 %]"] if summary["slo"] else []),
+            *(["within SLO [95 %]", "goodput /s"] if summary["slo"] else []),
+            "OK prompt tok/s",
             "OK output tok/s",
             *(f"{ALL_METRICS[key]} {name}" for key, names in _OF_GROUPS for name in names),
         ],
@@ -88,4 +89,6 @@ def _cell(estimate: Json) -> tuple[str, str]:
 def _group_cells(group: Json) -> list[str]:
     latencies = [_cell(group["metrics"][key][name])[0] for key, names in _OF_GROUPS for name in names]
     slo = [] if group["attainment"] is None else [success_text({"success_rate": group["attainment"], "planned": group["planned"]})]
-    return [success_text(group), *slo, number_text(group["output_tokens_per_s"], interval=False), *latencies]
+    goodput = [] if group["goodput_per_s"] is None else [number_text(group["goodput_per_s"], interval=False)]
+    tokens = [number_text(group[key], interval=False) for key in ("prompt_tokens_per_s", "output_tokens_per_s")]
+    return [success_text(group), *slo, *goodput, *tokens, *latencies]

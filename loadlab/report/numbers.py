@@ -136,11 +136,14 @@ def _groups(label: str, table: RequestTable) -> Iterator[tuple[str, BoolArray]]:
 
 
 def _group(evidence: Evidence, rows: RequestTable, over_s: float | None) -> Json:
+    attainment = None if evidence.slos is None else attainment_estimate(rows, evidence.slos)
     return {
         "planned": len(rows),
         "ok": int(np.count_nonzero(rows.ok)),
         "success_rate": block(success_estimate(rows), SHARE_NOTE),
-        "attainment": None if evidence.slos is None else block(attainment_estimate(rows, evidence.slos), SHARE_NOTE),
+        "attainment": None if attainment is None else block(attainment, SHARE_NOTE),
+        "goodput_per_s": None if attainment is None else block(rate_of(attainment, over_s), SHARE_NOTE),
+        "prompt_tokens_per_s": block(token_rate(rows, "prompt_tokens_per_s", over_s), MEAN_NOTE),
         "output_tokens_per_s": block(token_rate(rows, "output_tokens_per_s", over_s), MEAN_NOTE),
         "metrics": metrics_block(evidence.settled_of(rows)),
     }

@@ -156,7 +156,7 @@ def test_every_label_with_two_values_has_a_table_and_every_statistic_with_its_in
     text = re.sub(r"\s+", " ", Tags(page.replace("<", " <")).text)
     for label, values in labels.items():
         table = text.partition(f"By {label} ")[2].partition(" Every statistic")[0]
-        assert "within SLO [95 %] OK output tok/s TTFT p50" in table
+        assert "within SLO [95 %] goodput /s OK prompt tok/s OK output tok/s TTFT p50" in table
         assert all(f" {value} 200 100.0 % [" in table for value in values)
         every = text.partition(f"Every statistic by {label}, with intervals")[2].partition("By ")[0]
         assert every.count("end to end 200") == 2
