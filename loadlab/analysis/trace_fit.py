@@ -109,7 +109,8 @@ def fit_trace(
         notes.append("images are not generated: the trace says how many there are, not how large; their class keeps its lengths")
     scenario = Scenario(
         name=name, load=OpenLoop(arrivals=chosen.law, duration_s=span_s), classes=classes,
-        description=f"Fitted to {len(trace):,} requests in {span_s:.6g} s: {chosen.name}.",
+        description=f"Fitted to the lengths of {len(trace):,} requests; their arrivals are assumed."
+        if arrivals_assumed else f"Fitted to {len(trace):,} requests in {span_s:.6g} s: {chosen.name}.",
     )  # fmt: skip
     likeness = _likeness(scenario, trace, span_s)
     bursts = burstiness_of(seconds_of(trace.arrival_s))

@@ -38,7 +38,8 @@ def check_plan(plan: RequestPlan, cluster: SimulatedCluster) -> None:
     for name in plan.model.names:
         if name not in cluster.serves:
             raise InputError(
-                f"asks for model {name!r}, which cluster {cluster.spec.name!r} does not serve; it serves: {', '.join(cluster.serves)}",
+                f"asks for model {name!r}, which cluster {cluster.spec.name!r} does not serve; it serves: {', '.join(cluster.serves)}. "
+                f"Write one of these as `model` of the scenario's classes (`loadlab trace fit --model NAME` does)",
                 source=plan.scenario_name,
             )
     with_images = np.flatnonzero(np.diff(plan.image_offsets))

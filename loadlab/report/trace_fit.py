@@ -173,7 +173,8 @@ def _class_json(found: ClassFit) -> dict[str, Any]:
 def scenario_text(fit: TraceFit, source: str) -> str:
     """The scenario's file: the verdict as a comment, then TOML."""
     comments = [f"Fitted to {source}.", *verdict(fit), *fit.notes]
-    comments.append("The arrivals end with the trace: for a longer run use an mmpp, or write phases.")
+    if fit.chosen.family == "steps":
+        comments.append("The arrivals end with the trace: for a longer run use an mmpp, or write phases.")
     lines = [f"# {''.join(c if c.isprintable() else '?' for c in line)}" for line in comments]
     return "\n".join(lines) + "\n" + tomli_w.dumps(scenario_table(fit.scenario))
 
