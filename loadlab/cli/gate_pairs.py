@@ -19,6 +19,7 @@ from loadlab.errors import InputError, RunInterruptedError
 from loadlab.record.manifest import HostFacts
 from loadlab.report.gate import GateReport
 from loadlab.scenario.files import load_scenario
+from loadlab.scenario.library import find_cluster, find_scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def _target(target: str | None, flag: str, http: HttpFlags, screen: Screen) -> T
     kind, _, path = (target or "").partition(":")
     if kind != "sim" or not path:
         raise InputError(f"= {target!r} must be sim:CLUSTER.toml (sim:scenarios/clusters/t4-14b.toml) or http://HOST:PORT", key=flag)
-    return Path(path)
+    return find_cluster(Path(path))
 
 
 def gate_pairs(
@@ -63,7 +64,7 @@ def gate_pairs(
     Raises InputError before anything runs if a flag, file or target is bad, and whatever ends a run early; whole pairs are kept.
     """
     base, candidate = sides.targets(screen)
-    scenario, where = load_scenario(file), out or default_out(f"gate-{file.stem}")
+    scenario, where = load_scenario(find_scenario(file)), out or default_out(f"gate-{file.stem}")
     baseline = None if sides.file is None else load_baseline(sides.file)
     trials = prepare_pairs(scenario, base, candidate, _seeds(pair_range, baseline))
     if baseline is not None:

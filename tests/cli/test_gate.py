@@ -243,3 +243,9 @@ def test_two_endpoints_over_http_are_gated_in_turn(tmp_path: Path, command: Comm
     (tpot,) = (check for check in document["checks"] if check["metric"] == "tpot.p50")
     assert tpot["effect"]["low"] > 0.1
     assert load_manifest(tmp_path / "out" / "base" / "1").engine == "locust"
+
+
+def test_pairs_of_shipped_scenarios_and_clusters_are_found_by_name(command: Command, tmp_path: Path) -> None:
+    flags = ("--scenario", "smoke", "--target", "sim:t4-14b", "--baseline-target", "sim:t4-14b", "--pairs", 5)
+    answer = command("gate", *flags, "--margin", "tpot.p50=5%", "--out", tmp_path / "pairs")
+    assert answer.code == 0, answer.err
