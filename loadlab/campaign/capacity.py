@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from loadlab.campaign.probing import Probing, level_of_table, run_probe
 from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.capacity_curve import fit_capacity
 from loadlab.planning.levels import Level
 from loadlab.planning.search import Answer, Ask, Finding, Probe, SearchResult, judge, not_monotone, not_monotone_text, search
-from loadlab.record.atomic_file import cannot_write
+from loadlab.record.journal import Journal
 from loadlab.record.run_dir import RunDir
 from loadlab.report.capacity import summarise_capacity
 from loadlab.report.summary import load_table
@@ -51,7 +49,7 @@ def find_capacity(probing: Probing, bounds: Bounds, out: Path | None, say: Say, 
     """
     first = bounds.first_per_s or mean_rate_per_s(probing.scenario)
     steps = search(first, budget_of(probing.slos), lowest_per_s=bounds.lowest_per_s, highest_per_s=bounds.highest_per_s)
-    journal = _Journal(out, _header(probing, first, bounds), resume=resume)
+    journal = _Probes(out, _header(probing, first, bounds), resume=resume)
     ask = next(steps)
     number = 0
     while True:
@@ -76,7 +74,7 @@ def measure_levels(
 ) -> SearchResult:
     """The curve through stated rates, `requests` at each, judged once at the end."""
     budget = budget_of(probing.slos)
-    journal = _Journal(out, _header(probing, list(rates), requests), resume=resume)
+    journal = _Probes(out, _header(probing, list(rates), requests), resume=resume)
     levels = []
     for number, rate in enumerate(rates):
         ask = Ask(rate_per_s=rate, looks=(requests,), judge=lambda _: None)
@@ -190,42 +188,15 @@ def _header(probing: Probing, *more: Any) -> dict[str, Any]:
     }
 
 
-class _Journal:
-    """probes.jsonl: a header, then a line for each probe that ended. Without a folder it forgets."""
+class _Probes:
+    """probes.jsonl: the probes that ended, in the order of asking."""
 
     def __init__(self, out: Path | None, header: dict[str, Any], *, resume: bool) -> None:
-        self._path = None if out is None else out / JOURNAL
-        self._levels: list[Level] = []
-        if self._path is None:
-            return
-        line = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY)
-        try:
-            if resume:
-                self._read(self._path, line)
-                return
-            if self._path.exists():
-                raise InputError("exists: pass --resume to go on with the study in it, or another --out", source=shown_path(self._path))
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_bytes(line + b"\n")
-        except OSError as error:
-            raise cannot_write(self._path, error) from None
-
-    def _read(self, path: Path, header: bytes) -> None:
-        if not path.exists():
-            raise InputError("does not exist, so there is nothing to resume; use --out to begin", source=shown_path(path))
-        lines = path.read_bytes().split(b"\n")
-        if lines[0] != header:
-            raise InputError(
-                "line 1: was begun with another scenario, target, SLO, seed or search; give those, or another --out",
-                source=shown_path(path),
-            )
-        whole = lines[1:-1]  # what follows the last newline was cut short by a kill
-        for number, line in enumerate(whole, start=2):
-            try:
-                self._levels.append(Level(**orjson.loads(line)))
-            except (orjson.JSONDecodeError, TypeError) as error:
-                raise InputError(f"line {number}: is no probe ({str(error)[:80]})", source=shown_path(path)) from None
-        path.write_bytes(b"\n".join([header, *whole]) + b"\n")
+        self._journal = Journal(
+            None if out is None else out / JOURNAL, header, lambda row: Level(**row), resume=resume,
+            study="study", row="probe", question="scenario, target, SLO, seed or search",
+        )  # fmt: skip
+        self._levels = self._journal.found
 
     def known(self, number: int, ask: Ask) -> Level | None:
         """The level of probe `number`, if it was made already."""
@@ -238,6 +209,4 @@ class _Journal:
     def add(self, level: Level) -> None:
         """Writes the probe down."""
         self._levels.append(level)
-        if self._path is not None:
-            with self._path.open("ab") as file:
-                file.write(orjson.dumps(asdict(level)) + b"\n")
+        self._journal.add([asdict(level)])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import joblib
 
-from loadlab.campaign.plan_journal import Journal
+from loadlab.campaign.plan_journal import Searches
 from loadlab.campaign.plan_trials import Base, Traffic, look, quickest, unfit
 from loadlab.catalog.specs import AddedRows, added_rows, find, gpus, models, put_rows
 from loadlab.planning.candidates import Candidate, Chosen, Outcome
@@ -85,7 +85,7 @@ class _Job:
     added: AddedRows
 
 
-def make_plan(question: Question, journal: Journal, say: Say) -> Outcome:
+def make_plan(question: Question, journal: Searches, say: Say) -> Outcome:
     """The cheapest cluster of the lattice that holds. On KeyboardInterrupt the journal has every search that ended.
 
     Where nothing holds at the pessimistic edge, but something does at the median prediction, the search is made again at the median.
@@ -100,7 +100,7 @@ def _holds_at_median(candidate: Candidate, question: Question) -> bool:
     return candidate.seen is not None and candidate.seen.median.holds(question.traffic.budget)
 
 
-def _make(question: Question, journal: Journal, say: Say) -> Outcome:
+def _make(question: Question, journal: Searches, say: Say) -> Outcome:
     wanted = configurations(question.lattice, find(models(), question.base.model, what="model"), gpus())
     candidates = {one.name: _considered(one, question) for one in wanted}
     fitting = [candidate for candidate in candidates.values() if candidate.fate is None]
@@ -225,7 +225,7 @@ def _confirm(candidate: Candidate, searching: _Searching) -> Chosen | None:
 class _Searching:
     """Searches over replicas, on every core; each that ended is journalled, and read from there where it is known."""
 
-    def __init__(self, question: Question, journal: Journal, say: Say) -> None:
+    def __init__(self, question: Question, journal: Searches, say: Say) -> None:
         self.question = question
         self._journal, self._say = journal, say
         self._added = added_rows()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import orjson
 import tomli_w
 
 from loadlab.analysis.attainment import attained
@@ -26,13 +25,14 @@ from loadlab.errors import InputError
 from loadlab.planning.grid import RATE, Axis, Point, points, set_key
 from loadlab.record.atomic_file import cannot_write, save_bytes
 from loadlab.record.client import ClientFacts
+from loadlab.record.journal import Journal
 from loadlab.record.manifest import HostFacts
 from loadlab.record.request import RequestRecord
 from loadlab.record.rows import Row
 from loadlab.report.summary import load_table
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.rates import with_rate
-from loadlab.schema import as_table, read_table, read_toml, shown_path
+from loadlab.schema import as_table, read_table, read_toml
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.spec import ClusterSpec
 from loadlab.slo import Slos, read_slos
@@ -148,19 +148,19 @@ def run_sweep(sweep: Sweep, jobs: Sequence[Job], done: Done, *, resume: bool = F
 
     Simulated points run on every core through joblib, whose own backends (dask, ray) take over where the caller set one.
     """
-    header = orjson.dumps(_header(sweep), option=orjson.OPT_SERIALIZE_NUMPY)
-    journal = sweep.out / JOURNAL
-    rows = _read(journal, header) if resume else _begin(journal, header)
+    journal = Journal(
+        sweep.out / JOURNAL, _header(sweep), lambda row: (int(row["point"]), row), resume=resume,
+        study="sweep", row="point", question="scenario, target, grid or seed",
+    )  # fmt: skip
+    rows: dict[int, dict[str, Any]] = dict(journal.found)
     left = [job for job in jobs if job.point.number not in rows]
     is_simulated = isinstance(sweep.target, Path)
-    with journal.open("ab") as file:
-        done(len(rows), len(jobs))
-        with closing(_results(left, is_simulated=is_simulated)) as results:
-            for row in results:
-                rows[row["point"]] = row
-                file.write(orjson.dumps(row) + b"\n")
-                file.flush()
-                done(len(rows), len(jobs))
+    done(len(rows), len(jobs))
+    with closing(_results(left, is_simulated=is_simulated)) as results:
+        for row in results:
+            rows[row["point"]] = row
+            journal.add([row])
+            done(len(rows), len(jobs))
     return [rows[number] for number in sorted(rows)]
 
 
@@ -260,33 +260,3 @@ def _header(sweep: Sweep) -> dict[str, Any]:
         "seed": sweep.seed,
         "requests": sweep.requests,
     }
-
-
-def _begin(journal: Path, header: bytes) -> dict[int, dict[str, Any]]:
-    if journal.exists():
-        raise InputError("exists: pass --resume to go on with the sweep in it, or another --out", source=shown_path(journal))
-    try:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        journal.write_bytes(header + b"\n")
-    except OSError as error:
-        raise cannot_write(journal, error) from None
-    return {}
-
-
-def _read(journal: Path, header: bytes) -> dict[int, dict[str, Any]]:
-    if not journal.exists():
-        raise InputError("does not exist, so there is nothing to resume; use --out to begin", source=shown_path(journal))
-    lines = journal.read_bytes().split(b"\n")
-    if lines[0] != header:
-        raise InputError(
-            "line 1: was begun with another scenario, target, grid or seed; give those, or another --out", source=shown_path(journal)
-        )
-    rows = {}
-    for number, line in enumerate(lines[1:-1], start=2):
-        try:
-            row = orjson.loads(line)
-            rows[int(row["point"])] = row
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"line {number}: is no point ({str(error)[:80]})", source=shown_path(journal)) from None
-    journal.write_bytes(b"\n".join(lines[:-1]) + b"\n")  # what follows the last newline was cut short by a kill
-    return rows

@@ -106,10 +106,10 @@ def plan(
 def _search(question: Question, backend: str | None, out: Path | None, screen: Screen, *, is_resumed: bool) -> Outcome:
     from loadlab.campaign.backends import joblib_backend
     from loadlab.campaign.plan import make_plan
-    from loadlab.campaign.plan_journal import Journal
+    from loadlab.campaign.plan_journal import Searches
     from loadlab.campaign.plan_question import header_of
 
-    journal = Journal(out, header_of(question), resume=is_resumed)
+    journal = Searches(out, header_of(question), resume=is_resumed)
     try:
         with screen.progress("configurations", counted="configurations") as say, joblib_backend(backend):
             return make_plan(question, journal, say)

@@ -21,6 +21,16 @@ def save_bytes(path: Path, data: bytes) -> None:
         raise cannot_write(path, error) from None
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it; one that exists is fine. Raises InputError where it cannot."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError("exists and is a file; choose another --out", source=str(path)) from None
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
 def cannot_write(path: Path, error: OSError) -> InputError:
     """The message for an operating system's refusal, naming the file."""
     reason = error.strerror or os.strerror(error.errno or 0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.record.run_dir import REPORT_FILE
 from loadlab.report.break_even import dump_json
 from loadlab.report.capacity_page import render_capacity
@@ -19,10 +19,7 @@ def save_capacity_report(summary: Mapping[str, Any], out: Path) -> Path:
     from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_capacity import draw_capacity
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(out, error) from None
+    make_folder(out)
     save_bytes(out / CAPACITY_FILE, dump_json(dict(summary)))
     figure = draw_capacity(summary)
     save_bytes(out / "capacity.svg", as_svg_file(figure))

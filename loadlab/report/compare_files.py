@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadlab.analysis.compare import Comparison, Difference, Finding
-from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.record.run_dir import REPORT_FILE
 from loadlab.report.comparison import (
     BOUNDS_NOTE,
@@ -35,10 +35,7 @@ def save_compare_report(out: Path, document: Mapping[str, Any], pages: Sequence[
     from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_compare import draw_comparison
 
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(out, error) from None
+    make_folder(out / "figures")
     save_bytes(out / COMPARE_FILE, dump_summary(document))
     drawn = []
     for number, page in enumerate(pages, 1):

@@ -9,7 +9,7 @@ from typing import Any
 
 from loadlab.analysis.latency import e2e_s, tpot_s, ttft_s
 from loadlab.analysis.table import RequestTable
-from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.record.run_dir import FIGURES, MARKDOWN_FILE, REPORT_FILE, RunDir
 from loadlab.report.html import Section, render_campaign_html, render_run_html
 from loadlab.report.run_markdown import run_markdown
@@ -77,10 +77,7 @@ def _save_figures(directory: Path, sections: Mapping[str, Section]) -> None:
     from loadlab.report.figure_style import Drawing, as_svg_file
 
     folder = directory / FIGURES
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
+    make_folder(folder)
     for prefix, section in sections.items():
         for caption, drawing in section.figures.items():
             what = next(name for name, begin in _FILE_NAMES.items() if caption.startswith(begin))

@@ -8,8 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from loadlab.errors import InputError
-from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.report import fleet as words
 from loadlab.report.break_even import dump_json
 from loadlab.report.fleet_terminal import amount, cell
@@ -27,12 +26,7 @@ def save_fleet_report(summary: dict[str, Any], out: Path, again: list[tuple[str,
     from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_fleet import draw_day, draw_held, draw_year
 
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError("exists and is a file; choose another --out", source=str(out)) from None
-    except OSError as error:
-        raise cannot_write(out, error) from None
+    make_folder(out / "figures")
     save_bytes(out / FLEET_FILE, dump_json(summary))
     shown = clean_tree(summary)
     drawn = {"day": draw_day(shown), "year": draw_year(shown)}

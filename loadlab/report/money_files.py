@@ -12,8 +12,7 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from loadlab.errors import InputError
-from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.report import break_even as words
 from loadlab.units import format_share
 
@@ -35,7 +34,7 @@ def save_break_even_report(summary: Json, out: Path, base_command: str) -> Path:
     from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_money import draw_cost_curve, draw_tornado
 
-    _make(out)
+    make_folder(out / "figures")
     save_bytes(out / "break-even.json", words.dump_json(dict(summary)))
     drawn = []
     for i, one in enumerate(summary["comparisons"]):
@@ -72,18 +71,9 @@ def save_routing_report(summary: Json, out: Path) -> Path:
 
 def save_json(summary: Json, out: Path, name: str) -> Path:
     """Writes one JSON file into `out`. Returns its path."""
-    _make(out)
+    make_folder(out / "figures")
     save_bytes(out / name, words.dump_json(dict(summary)))
     return out / name
-
-
-def _make(out: Path) -> None:
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError("exists and is a file; choose another --out", source=str(out)) from None
-    except OSError as error:
-        raise cannot_write(out, error) from None
 
 
 def _render(summary: Json, drawn: list[dict[str, Markup]], base_command: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.report.break_even import dump_json, usd_text
 from loadlab.report.plan import CLUSTER_FILE
 from loadlab.report.plan_terminal import answer_lines, percent
@@ -26,10 +26,7 @@ def save_plan(summary: Mapping[str, Any], out: Path) -> Path:
     from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_plan import draw_plan
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(out, error) from None
+    make_folder(out)
     save_bytes(out / PLAN_FILE, dump_json(dict(summary)))
     if summary["cluster_toml"] is not None:
         save_bytes(out / CLUSTER_FILE, summary["cluster_toml"].encode())

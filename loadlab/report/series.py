@@ -19,7 +19,7 @@ MIN_RATE_BINS = 24
 MIN_MEAN_COUNT = 5
 MAX_POINTS = 160
 MIN_SPREAD = 0.01  # of busy shares in a group, below which its GPUs look alike
-BURST_SIGMAS = 4.0
+BURST_SIGMAS = 5.0  # of Poisson arrivals: fewer than 1 calm bin in 10,000 is above it at MIN_MEAN_COUNT or more
 MAX_REPLICAS = 4  # more lines than that in one panel cannot be told apart
 
 Rows = list[Mapping[str, Any]]
@@ -164,13 +164,16 @@ def _counts(times_s: FloatArray, edges_s: FloatArray) -> FloatArray:
     return np.histogram(known, bins=edges_s)[0].astype(np.float64)
 
 
+def burst_count(mean: float) -> float:
+    """The fewest requests due in a bin of `mean` on average that make it a burst."""
+    return mean + max(mean, BURST_SIGMAS * math.sqrt(mean))
+
+
 def _bursts(due: FloatArray, edges_s: FloatArray) -> tuple[tuple[float, float], ...]:
-    """Spans of bins with at least twice the mean number due, and more than Poisson arrivals of that mean have in 1 bin of 10,000."""
+    """Spans of bins with at least twice the mean number due, and more than chance makes of Poisson arrivals (`burst_count`)."""
     sending = due[: np.flatnonzero(due)[-1] + 1] if due.any() else due
     mean = float(sending.mean()) if len(sending) else 0.0
-    is_burst = (
-        np.concatenate([[False], due >= mean + max(mean, BURST_SIGMAS * math.sqrt(mean)), [False]]) if mean else np.zeros(1, dtype=bool)
-    )
+    is_burst = np.concatenate([[False], due >= burst_count(mean), [False]]) if mean else np.zeros(1, dtype=bool)
     changes = np.flatnonzero(np.diff(is_burst.astype(np.int8)))
     return tuple((float(edges_s[start]), float(edges_s[stop])) for start, stop in changes.reshape(-1, 2))
 

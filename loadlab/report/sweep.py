@@ -15,7 +15,7 @@ from rich.table import Table
 from loadlab.planning.capacity_curve import CONFIDENCE, fit_capacity
 from loadlab.planning.grid import RATE
 from loadlab.planning.levels import Level
-from loadlab.record.atomic_file import cannot_write, save_bytes
+from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.report.break_even import dump_json
 from loadlab.units import format_duration, format_share
 
@@ -71,10 +71,7 @@ def save_sweep(frame: pd.DataFrame, axes: Sequence[str], out: Path, facts: Mappi
     from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_sweep import draw_sweep
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(out, error) from None
+    make_folder(out)
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     summary = {"schema": SCHEMA, **facts, "axes": list(axes), "capacities_per_s": list(found), "rows": rows}
     save_bytes(out / "sweep.csv", frame.to_csv(index=False).encode())

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from loadlab.campaign.plan import Question, make_plan
-from loadlab.campaign.plan_journal import Journal
+from loadlab.campaign.plan_journal import Searches
 from loadlab.campaign.plan_question import Asked, question_of
 from loadlab.planning.configurations import Lattice
 from loadlab.planning.plan_search import Fate
@@ -36,7 +36,7 @@ def main() -> None:
     """Prints wall and CPU seconds of both, beside the yardstick of the simulator's benchmark."""
     for is_exhaustive in (False, True) if "--both" in sys.argv else (False,):
         asked, begun, yard_s = question(is_exhaustive=is_exhaustive), time.perf_counter(), yardstick_s()
-        outcome = make_plan(asked, Journal(None, {}), lambda *_: None)
+        outcome = make_plan(asked, Searches(None, {}), lambda *_: None)
         wall_s = time.perf_counter() - begun
         children, own = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
         cpu_s = children.ru_utime + children.ru_stime + own.ru_utime + own.ru_stime

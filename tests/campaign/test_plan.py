@@ -9,7 +9,7 @@ import pytest
 
 from loadlab.campaign.capacity import Bounds, find_capacity
 from loadlab.campaign.plan import FLEET_REQUESTS_A_REPLICA, Question, make_plan
-from loadlab.campaign.plan_journal import JOURNAL, Journal
+from loadlab.campaign.plan_journal import JOURNAL, Searches
 from loadlab.campaign.plan_question import cluster_text, header_of
 from loadlab.campaign.plan_trials import Base, look, traffic_of, unfit
 from loadlab.campaign.probing import Probing
@@ -61,8 +61,8 @@ def _rent(gpu: str) -> Rent:
     return Rent(gpu=gpu, provider="test", per_gpu_hour=PRICES[gpu], source="test", as_of="2026-11-01")
 
 
-def planned(question: Question, journal: Journal | None = None) -> Outcome:
-    return make_plan(question, journal or Journal(None, {}), lambda *_: None)
+def planned(question: Question, journal: Searches | None = None) -> Outcome:
+    return make_plan(question, journal or Searches(None, {}), lambda *_: None)
 
 
 def brute_force(question: Question) -> tuple[float, set[str]]:
@@ -92,7 +92,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     question, folder = ask(22.0), tmp_path_factory.mktemp("plan")
-    return Made(question, planned(question, Journal(folder, header_of(question))), folder)
+    return Made(question, planned(question, Searches(folder, header_of(question))), folder)
 
 
 def test_a_search_finds_what_brute_force_finds(made: Made) -> None:
@@ -210,9 +210,9 @@ def test_a_plan_that_was_cut_short_ends_with_the_same_answer(made: Made, tmp_pat
     lines = (made.folder / JOURNAL).read_bytes().splitlines(keepends=True)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / JOURNAL).write_bytes(b"".join(lines[:-3]) + lines[-3][:30])  # killed while it wrote
-    resumed = planned(question, Journal(tmp_path / "b", header_of(question), resume=True))
+    resumed = planned(question, Searches(tmp_path / "b", header_of(question), resume=True))
     assert [(c.one.name, c.fate, c.seen) for c in resumed.candidates] == [(c.one.name, c.fate, c.seen) for c in whole.candidates]
     with pytest.raises(InputError, match="was begun with another question"):
-        Journal(tmp_path / "b", header_of(ask(23.0)), resume=True)
+        Searches(tmp_path / "b", header_of(ask(23.0)), resume=True)
     with pytest.raises(InputError, match="pass --resume"):
-        Journal(made.folder, header_of(question))
+        Searches(made.folder, header_of(question))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import poisson
 
 from loadlab.analysis.table import build_table
 from loadlab.report.figures import draw_shards
-from loadlab.report.series import MAX_BINS, MAX_POINTS, distribution_series, shard_series, timeline_series
+from loadlab.report.series import MAX_BINS, MAX_POINTS, MIN_MEAN_COUNT, burst_count, distribution_series, shard_series, timeline_series
 from tests.record.examples import five_requests, ok, timeline_row
 
 
@@ -26,9 +27,15 @@ def test_a_burst_is_shaded_and_chance_is_not() -> None:
     calm = [ok(float(second)) for second in range(200)]
     assert timeline_series(build_table(calm), []).bursts_s == ()
     burst = [ok(100 + n / 50) for n in range(100)]
-    ((start_s, end_s),) = timeline_series(build_table([*calm, *burst]), []).bursts_s
-    assert start_s <= 100
-    assert 102 <= end_s <= 110
+    series = timeline_series(build_table([*calm, *burst]), [])
+    ((start_s, end_s),) = series.bursts_s
+    width_s = float(series.rate_edges_s[1] - series.rate_edges_s[0])
+    assert (start_s, end_s) == (pytest.approx(100, abs=width_s), pytest.approx(102, abs=width_s)), "a bin may hold its edge alone"
+
+
+@pytest.mark.parametrize("mean", [MIN_MEAN_COUNT, 10, 15, 30, 100, 1000])
+def test_chance_makes_a_burst_of_fewer_than_one_calm_bin_in_ten_thousand(mean: float) -> None:
+    assert poisson.sf(np.ceil(burst_count(mean)) - 1, mean) < 1e-4
 
 
 def test_bins_are_those_of_the_server() -> None:
