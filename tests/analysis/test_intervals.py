@@ -246,3 +246,42 @@ def test_certainty_is_never_claimed_on_the_open_side() -> None:
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="6 successes of 5"):
         wilson(6, 5)
+
+
+def test_a_share_says_what_it_rests_on_at_the_confidence_asked_for() -> None:
+    hits = np.array([True] * 30 + [False] * 10)[np.random.default_rng(3).permutation(40)]
+    found = intervals.share_estimate(hits, confidence=0.8)
+    assert found.tau is not None
+    assert (found.value, found.n, found.n_effective) == (0.75, 40, 40 / found.tau)
+    assert (found.low, found.high) == intervals.wilson(30 / found.tau, 40 / found.tau, 0.8)
+    assert intervals.share_estimate(np.array([True])).value == 1.0
+
+
+def test_a_mean_says_what_it_rests_on() -> None:
+    found = intervals.mean_estimate(np.arange(10.0), tau=2.0)
+    assert (found.value, found.n, found.tau, found.n_effective) == (4.5, 10, 2.0, 5.0)
+    short = intervals.mean_estimate(np.arange(3.0), tau=2.0)
+    assert (short.value, short.n, short.tau, short.n_effective, short.high) == (1.0, 3, 2.0, 1.5, None)
+    assert intervals.mean_estimate(np.arange(4.0), tau=2.0).high is not None, "two effective values bound it"
+
+
+def test_nothing_has_neither_a_mean_nor_a_share_nor_dependence() -> None:
+    nothing = np.array([])
+    assert intervals.mean_estimate(nothing) == intervals.Estimate(value=None, n=0, note="nothing was measured")
+    assert intervals.share_estimate(nothing.astype(bool)) == intervals.Estimate(value=None, n=0, note="nothing was planned")
+    assert intervals.autocorrelation_time(nothing) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("p", "violations", "confidence"), [(0, 0, 0.9), (1, 0, 0.9), (1.5, 0, 0.9), (0.9, -1, 0.9), (0.9, 0, 0), (0.9, 0, 1)]
+)
+def test_a_claim_of_impossible_shares_is_refused(p: float, violations: int, confidence: float) -> None:
+    with pytest.raises(ValueError, match="inside"):
+        intervals.requests_for_claim(p, violations, confidence)
+
+
+@pytest.mark.parametrize("n", [500, 3585, 3586, 9000])
+def test_block_by_block_every_near_covariance_is_the_plain_sum(n: int) -> None:
+    series = np.random.default_rng(n).normal(size=n) + 1.0
+    plain = [float(series[: n - lag] @ series[lag:]) for lag in range(400)]
+    assert intervals._near_covariances(series, 512)[:400] == pytest.approx(plain, abs=1e-6)
