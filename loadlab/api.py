@@ -168,6 +168,8 @@ def capacity(
 ) -> Json:
     """How many arrivals a second a simulated cluster holds at an SLO, as in `capacity.json` (docs/capacity.md).
 
+    Simulated only: that of an endpoint is measured by the command, `loadlab capacity --target http://HOST:PORT`.
+
     Searches, or measures `requests` at each of `rates_per_s`. The result's `answer` says whether there is one; `capacity_per_s` is the
     point with its 90 % interval, `certified_per_s` what is proven at 95 %, None where nothing is. With `out` probes are journalled there.
 
