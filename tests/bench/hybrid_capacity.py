@@ -102,8 +102,8 @@ def main(seeds: int) -> None:
             spec = known[key] = known.get(key) or fitted(case, seed)
             hybrids.append(simulated_capacity(read_table(ClusterSpec, as_table(spec), "fitted"), case, 0.8 * truth * 1.2) / truth - 1)
         for seed in range(max(10, seeds)):
-            curve = one_sweep((case, seed))[1]
-            sweeps.append(abs(curve.rate_per_s / truth - 1) if curve.rate_per_s is not None else 1.0)
+            found = one_sweep(case, seed)
+            sweeps.append(abs(found.point / truth - 1) if found.point is not None else 1.0)
         sweep, hybrid = float(np.median(sweeps)), float(np.median(np.abs(hybrids)))
         said = " ".join(f"{error:+.1%}" for error in hybrids)
         print(f"{case.name:28} {truth:6.2f} {sweep:8.1%} {hybrid:8.1%} {hybrid / sweep:6.2f}   {said}", flush=True)
