@@ -13,12 +13,12 @@ from loadlab import __version__
 from loadlab.analysis.intervals import Estimate, mean_estimate, quantile_estimate
 from loadlab.analysis.latency import order_statistic
 from loadlab.analysis.table import BoolArray, FloatArray
-from loadlab.campaign.kv_use import kv_use, log_difference
+from loadlab.campaign.kv_use import ERROR, kv_use, log_difference
 from loadlab.campaign.observed import LATENCIES, LeftOut, Observed, ends_s, observe
 from loadlab.campaign.tuning import constants_of, patched, pools_to_fit, with_values
 from loadlab.engines.simulation import SimulationEngine
 from loadlab.errors import InputError
-from loadlab.planning.calibration import Fit, fit_constants
+from loadlab.planning.calibration import FIGURE_ERROR, Fit, fit_constants
 from loadlab.record.atomic_file import cannot_write, save_bytes
 from loadlab.schema import as_table, check_schema, read_table, read_toml, shown_path
 from loadlab.simulator.calibrated import Calibration
@@ -203,7 +203,7 @@ def simulate(spec: ClusterSpec, run: Observed, source: str) -> Seen:
 def _differences(run: Observed, seen: Seen) -> FloatArray:
     """log(simulated / measured) of what is fitted: means, medians, p90, TTFT by thirds of prompt length, how many were answered, KV use."""
     simulated = seen.seconds
-    found: list[float] = [] if run.kv_use is None else [log_difference(seen.kv_use, run.kv_use)]
+    found: list[float] = [] if run.kv_use is None else [FIGURE_ERROR / ERROR * log_difference(seen.kv_use, run.kv_use)]
     for latency in LATENCIES:
         both = _both(run, simulated, latency)
         measured, predicted = run.seconds[latency][both], simulated[latency][both]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 LEAST_READINGS = 20  # rows of the server: fewer are no time mean
+ERROR = 0.04  # of a share, as a share of it: a page is looked at once a second, and what is late at the server is so in no simulation
 LEAST_USE = 0.002  # below, a page's digits and half-filled blocks are a good part of it
 
 
