@@ -168,8 +168,11 @@ def capacity(
 ) -> Json:
     """How many arrivals a second a simulated cluster holds at an SLO, as in `capacity.json` (docs/capacity.md).
 
+    Simulated only: that of an endpoint is measured by the command, `loadlab capacity --target http://HOST:PORT`.
+
     Searches, or measures `requests` at each of `rates_per_s`. The result's `answer` says whether there is one; `capacity_per_s` is the
-    point with its 90 % interval, `certified_per_s` what is proven at 95 %, None where nothing is. With `out` probes are journalled there.
+    point with its 90 % interval, `certified_per_s` what is proven (95 %, to 2 %), None where nothing is. With
+    `out` probes are journalled there.
 
     >>> found = capacity("smoke", "t4-14b", slo=["ttft=2s", "target=90%"], rates_per_s=[0.5, 1.0, 2.0], requests=400)
     >>> [level["rate_per_s"] for level in found["levels"]]

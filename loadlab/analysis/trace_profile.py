@@ -28,6 +28,7 @@ MAX_SPAN_S = 400 * 86400  # bins of a second: a quarter of a gigabyte
 MAX_BIN_TOKENS = 2_000_000  # longer ones count as so long, and that is told
 CHUNK_ROWS, CHUNK_BLOCKS = 50_000, 1_000_000  # looked at together
 MIN_CAP_ROWS = 5
+FEW_ROWS = 30
 FALSE_SHARE_TOLD = 1e-6
 AT_CAP = 0.999  # of the maximum: templates add a token or two to a cap
 CAP_SHARE = 0.005  # of rows at the greatest length: fewer are chance
@@ -210,11 +211,7 @@ class _Gathered:
         line_of, time_of, prompt_of, output_of, label_of, images_of, blocks_of = zip(*rows, strict=True)
         lines, prompt, output, images = (np.array(column, dtype=np.int64) for column in (line_of, prompt_of, output_of, images_of))
         if self.trace.has_times:
-            try:
-                times = np.array(time_of, dtype=np.int64)
-            except OverflowError:
-                raise InputError("has dates more than 292 years from 1970, which cannot be inspected", source=self.source) from None
-            self.times.add(times, lines, self.source)
+            self.times.add(np.array(time_of, dtype=np.int64), lines, self.source)
         good = (prompt > 0) & (output > 0)
         if not good.all():
             self.first_failed = self.first_failed or int(lines[int(np.argmin(good))])
@@ -271,8 +268,11 @@ class _Gathered:
 
     def _warnings(self, prompt: LengthProfile, output: LengthProfile) -> Iterator[str]:
         times = self.times
+        if self.rows < FEW_ROWS:
+            yield f"{_rows(self.rows)} are few: rates, dispersion and quantiles of fewer than {FEW_ROWS} say little of what they come from"
         if self.failed:
-            words = f"with zero tokens of prompt or answer, which means a failed request; the first is line {self.first_failed}"
+            place = "comes from the window in line" if self.trace.format is TraceFormat.SERVEGEN else "is line"
+            words = f"with zero tokens of prompt or answer, which means a failed request; the first {place} {self.first_failed}"
             yield f"{_rows(self.failed)} {words}. A replay leaves them out"
         if not self.trace.has_times:
             yield "it has no times: it cannot be replayed, but `fit --rate` makes a scenario of its lengths"

@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 
 from loadlab.campaign.capacity import JOURNAL
+from loadlab.campaign.capacity_file import read_study
 from loadlab.errors import InputError
 from loadlab.planning.curves import HOURS_PER_MONTH, FloatArray
 from loadlab.planning.demand import Demand, TokenVolume, demand_per_s, load_demand
 from loadlab.planning.inputs import gpu_usd_per_month
 from loadlab.planning.resolve import resolve
-from loadlab.report.capacity import SCHEMA as CAPACITY_SCHEMA
+from loadlab.report.capacity import sure_text
 from loadlab.report.capacity_files import CAPACITY_FILE
 from loadlab.scenario.files import load_scenario
 from loadlab.scenario.judgement import with_flags
@@ -66,7 +67,7 @@ def load_unit(text: str, scenario: Path | None, cluster: Path | None, slo: list[
     file = path / CAPACITY_FILE if path.is_dir() else path
     if file.is_file():
         try:
-            unit = _of_study(_read_study(file), file)
+            unit = _of_study(read_study(file), file)
         except (KeyError, TypeError) as error:
             raise InputError(f"is not whole: {error} is missing or of another kind", source=shown_path(file)) from None
     elif path.is_dir():
@@ -96,25 +97,13 @@ def _plain(text: str) -> Unit:
     )
 
 
-def _read_study(file: Path) -> dict[str, Any]:
-    source = shown_path(file)
-    try:
-        study = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"line {error.lineno}: is not JSON ({error.msg})", source=source) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=source) from None
-    if not isinstance(study, dict) or study.get("schema") != CAPACITY_SCHEMA:
-        raise InputError(f"is not the result of a capacity study (schema = {CAPACITY_SCHEMA!r})", source=source)
-    return study
-
-
 def _of_study(study: dict[str, Any], file: Path) -> Unit:
     """One replica's part of what the study found. Its lower end is the interval's; where that is open, the certified rate."""
     found, source = study["capacity_per_s"], shown_path(file)
     low, note = found["low"], f"lower end of the 90 % interval of {study['name']}"
     if low is None:
-        low, note = study["certified_per_s"], "the certified rate (95 %): the interval is open below"
+        tolerance = study.get("certificate_tolerance", 0.0)  # absent from files of before it
+        low, note = study["certified_per_s"], f"the certified rate ({sure_text(0.95, tolerance)}): the interval is open below"
     if not low:
         raise InputError(f"has no lower bound to plan with: {study['sentence']}. Measure more levels, or give a rate", source=source)
     pools = [pool for pool in study["conditions"] if "replicas" in pool]

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from loadlab.campaign.capacity import Bounds, Say, find_capacity, summarise_study
+from loadlab.campaign.capacity_file import read_study
 from loadlab.campaign.probing import Probing
 from loadlab.errors import InputError
 from loadlab.planning.break_even import BreakEven, break_even
@@ -34,7 +33,6 @@ from loadlab.planning.routing import (
 )
 from loadlab.record.manifest import HostFacts
 from loadlab.record.run_dir import RunDir
-from loadlab.report.capacity import SCHEMA as CAPACITY_SCHEMA
 from loadlab.report.capacity_files import CAPACITY_FILE
 from loadlab.report.summary import summarise_run
 from loadlab.scenario.model import Scenario
@@ -134,14 +132,7 @@ def measured_capacity(path: Path) -> Capacity:
     file = path / CAPACITY_FILE if path.is_dir() else path
     if not file.is_file():
         return capacity_of_run(path)
-    source = shown_path(file)
-    try:
-        study = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"line {error.lineno}: is not JSON ({error.msg})", source=source) from None
-    if not isinstance(study, dict) or study.get("schema") != CAPACITY_SCHEMA:
-        raise InputError(f"is not the result of a capacity study (schema = {CAPACITY_SCHEMA!r})", source=source)
-    return capacity_of_study(study, source)
+    return capacity_of_study(read_study(file), shown_path(file))
 
 
 def capacity_of_study(study: Mapping[str, Any], source: str) -> Capacity:

@@ -68,10 +68,11 @@ def capacity(
     as_json: Annotated[bool, typer.Option("--json", help="Print capacity.json on stdout, and nothing else.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
-    """Find how many arrivals a second hold at an SLO: the point, its 90 % interval, and a rate that is certified at 95 %.
+    """Find how many arrivals a second hold at an SLO: the point, its 90 % interval, and a certified rate.
 
     A request is bad if it failed or broke a limit; the SLO's target says how many may be. Neighbouring requests share a queue, so that n of
-    them count as n / tau. The answer may be that nothing is bracketed, or proven: then it says what would settle it.
+    them count as n / tau. Certified: at 95 % confidence the capacity lies at most 2 % below that rate (with --rates and
+    --from: not below it). The answer may be that nothing is bracketed, or proven: then it says what would settle it.
     """
     from loadlab.cli.screen import Screen
 

@@ -23,7 +23,8 @@ MAX_BRACKETING = 14  # 1.6^14 is 720 either way
 NARROW_TO = 1.27  # the bracket's ends, as a ratio, before the certificate is tried: nearer ones cost more than they tell
 LOOKS = (500, 1000, 2000)  # requests after which a probe may end ..
 LEAST_TO_HOLD = 1000  # .. by holding: a target that starts empty looks better than it is for its first few hundred
-CERTIFICATE_CONFIDENCE = 0.95  # of a search as a whole, measured: docs/validation.md
+CERTIFICATE_CONFIDENCE = 0.95  # that the long-run capacity is not below the certified rate ..
+CERTIFICATE_TOLERANCE = 0.02  # .. by more than this share of it: of a search as a whole, measured (docs/validation.md)
 MAX_CERTIFICATES = 9
 MOST_REQUESTS = 60_000  # after which no other certificate is begun
 
@@ -70,7 +71,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """The answer. `certified_per_s` holds at 95 % confidence; `curve` has the point and the 90 % interval from all probes."""
+    """The answer; `curve` has the point and the 90 % interval from all probes.
+
+    `certified_per_s` is a rate that was tried and held: at 95 % confidence the capacity is not below it by more than `tolerance`, a
+    share of the capacity. 0 where one level is judged by itself.
+    """
 
     answer: Answer
     budget: float
@@ -79,6 +84,7 @@ class SearchResult:
     curve: CapacityCurve | None
     probes: tuple[Probe, ...]
     note: str
+    tolerance: float = 0.0
 
     @property
     def requests(self) -> int:
@@ -139,6 +145,7 @@ class _Log:
             curve=fit_capacity(levels, self.budget) if levels else None,
             probes=tuple(self.probes),
             note=note,
+            tolerance=CERTIFICATE_TOLERANCE,
         )
 
 

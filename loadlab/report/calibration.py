@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadlab.report.columns import say
+from loadlab.report.terminal_styles import GOOD, OPEN
 from loadlab.report.text import clean_text
 from loadlab.units import format_duration
 
@@ -20,7 +21,7 @@ LATENCIES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end"}
 
 def print_calibration(summary: Json, console: Console) -> None:
     """What was fitted, to what, and how well."""
-    say(console, clean_text(summary["sentence"]), "bold red" if summary["is_refused"] else "bold green")
+    say(console, clean_text(summary["sentence"]), "bold red" if summary["is_refused"] else f"bold {GOOD}")
     for run in summary["runs"]:
         digest = run["plan_digest"].removeprefix("sha256:")[:8]
         say(console, f"run   {clean_text(run['name'])}: {run['rate_per_s']:.3g}/s, {run['n']:,} requests, plan {digest}")
@@ -29,7 +30,7 @@ def print_calibration(summary: Json, console: Console) -> None:
         for note in run["notes"]:
             say(console, clean_text(note), "dim", indent=6)
     for run in summary["left_out"]:
-        say(console, f"left out   {clean_text(run['name'])}: {clean_text(run['why'])}", "yellow")
+        say(console, f"left out   {clean_text(run['name'])}: {clean_text(run['why'])}", OPEN)
     console.print(constants_table(summary["constants"]))
     console.print(levels_table(summary["figures"]))
     say(

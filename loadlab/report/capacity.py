@@ -47,6 +47,7 @@ def summarise_capacity(
         "certified_per_s": result.certified_per_s,
         "certificate": None if result.certificate is None else _level(result.certificate, result.budget),
         "certificate_confidence": CERTIFICATE_CONFIDENCE,
+        "certificate_tolerance": result.tolerance,
         "rate_note": rate_note,
         "tokens_per_arrival": tokens_per_arrival,
         "levels": [] if curve is None else [_level(level, result.budget) for level in curve.levels],
@@ -78,13 +79,19 @@ def rate_text(rate_per_s: float | None) -> str:
     return "-" if rate_per_s is None else f"{rate_per_s:.3g}/s"
 
 
+def sure_text(confidence: float, tolerance: float) -> str:
+    """ "95 %"; "95 %, to 2 %" where the capacity may lie 2 % below."""
+    return f"{100 * confidence:g} %" + (f", to {100 * tolerance:g} %" if tolerance else "")
+
+
 def sentence(result: SearchResult) -> str:
     """The answer in a line."""
     curve = result.curve
     point = "" if curve is None or curve.rate_per_s is None else _interval_text(curve.rate_per_s, curve.low_per_s, curve.high_per_s)
     match result.answer:
         case Answer.CERTIFIED:
-            return f"holds {rate_text(result.certified_per_s)} for certain (95 %); capacity is {point or 'not bracketed'}"
+            held = f"holds {rate_text(result.certified_per_s)} for certain ({sure_text(CERTIFICATE_CONFIDENCE, result.tolerance)})"
+            return f"{held}; capacity is {point or 'not bracketed'}"
         case Answer.NOT_CERTIFIED:
             return f"capacity is {point or 'not bracketed'}; no rate near it is proven"
         case Answer.ALWAYS | Answer.NEVER | Answer.NOT_MONOTONE | Answer.TARGET_FAILED:

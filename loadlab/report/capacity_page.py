@@ -73,12 +73,11 @@ def _box_rows(summary: Json) -> Iterator[tuple[str, Sequence[str]]]:
 def _sure(summary: Json) -> Iterator[str]:
     if "hybrid" in summary:
         yield f"Measured at moderate load only, and {summary['hybrid']['calibration']['sentence']}; the rest is simulated."
-    found, confidence = summary["certificate"], summary["certificate_confidence"]
+    found = summary["certificate"]
     if found is not None and summary["certified_per_s"] is not None:
         yield (
             f"At {rate_text(summary['certified_per_s'])}, {found['bad']:,} of {found['n']:,} requests were bad "
-            f"(worth {found['n_effective']:,.0f} independent ones): the budget of {format_share(summary['error_budget'])} "
-            f"is kept with {100 * confidence:g} % confidence."
+            f"(worth {found['n_effective']:,.0f} independent ones): {_proven(summary)}."
         )
     if summary["capacity_per_s"]["value"] is not None:
         yield "The capacity is where the fit meets the budget: a best guess, too high in half of all studies. Plan with what is proven."
@@ -86,6 +85,13 @@ def _sure(summary: Json) -> Iterator[str]:
     bands = list(dict.fromkeys(band for pool in summary["conditions"] if (band := band_text(pool))))
     if bands:
         yield f"Simulated, so a prediction: step times {'; '.join(bands)}."
+
+
+def _proven(summary: Json) -> str:
+    confidence, tolerance = 100 * summary["certificate_confidence"], 100 * summary["certificate_tolerance"]
+    if tolerance:
+        return f"the capacity is at most {tolerance:g} % below this rate, at {confidence:g} % confidence of a search as a whole"
+    return f"the budget of {format_share(summary['error_budget'])} is kept with {confidence:g} % confidence"
 
 
 def _level_cells(level: Json) -> dict[str, Any]:

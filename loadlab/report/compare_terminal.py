@@ -20,6 +20,7 @@ from loadlab.report.comparison import (
     typical_text,
     value_text,
 )
+from loadlab.report.terminal_styles import OPEN
 from loadlab.report.text import clean_text
 
 _FINDINGS = {Finding.NOTHING: "none shown"}
@@ -43,7 +44,7 @@ def _print_one(page: ComparedPage, console: Console) -> None:
     for warning in page.warnings:
         say(console, f"WARNING: {clean_text(warning)}", "bold red")
     for claim in (*page.notes, *claims(comparison)):
-        say(console, clean_text(claim), "yellow")
+        say(console, clean_text(claim), OPEN)
     console.print()
     columns = _columns(comparison.differences)
     tables = (

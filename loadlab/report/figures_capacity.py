@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from loadlab.planning.capacity_curve import interpolate
 from loadlab.planning.overlays import fit_usl
-from loadlab.report.capacity import rate_text
+from loadlab.report.capacity import rate_text, sure_text
 from loadlab.report.figure_style import BLACK, BLUE, GREEN, ORANGE, RC, VERMILION, Drawing, as_svg
 from loadlab.report.text import clean_text
 
@@ -60,7 +60,8 @@ def _draw_shares(axes: Axes, summary: Json) -> None:
         axes.axvline(capacity["value"], color=BLACK, linewidth=0.8, label=f"capacity {rate_text(capacity['value'])}")
         _shade_interval(axes, capacity, [level["rate_per_s"] for level in levels])
     if summary["certified_per_s"] is not None:
-        label = f"certified {rate_text(summary['certified_per_s'])} (95 %)"
+        sure = sure_text(summary["certificate_confidence"], summary["certificate_tolerance"])
+        label = f"certified {rate_text(summary['certified_per_s'])} ({sure})"
         axes.axvline(summary["certified_per_s"], color=GREEN, linewidth=1.6, label=label)
     axes.set_ylim(LEAST_SHARE * 0.7, 1.3)
     axes.set_ylabel("bad requests")

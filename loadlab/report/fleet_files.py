@@ -12,6 +12,7 @@ from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.report import fleet as words
 from loadlab.report.break_even import dump_json
 from loadlab.report.fleet_terminal import amount, cell
+from loadlab.report.study_verdicts import fleet_verdict
 from loadlab.report.text import clean_tree
 
 FLEET_FILE = "fleet.json"
@@ -45,6 +46,7 @@ def _render(summary: dict[str, Any], drawn: dict[str, str], again: list[tuple[st
     figures = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704  matplotlib's own, texts escaped
     page: str = environment.get_template("fleet.html.j2").render(
         summary=summary,
+        **fleet_verdict(summary),
         drawn=figures,
         again=again,
         demand_text=words.demand_text(summary),

@@ -8,9 +8,10 @@ from loadlab.analysis.gating import GateVerdict
 from loadlab.report.columns import say
 from loadlab.report.comparison import claims, side_text
 from loadlab.report.gate import GateReport, Line, headline
+from loadlab.report.terminal_styles import GOOD, OPEN
 from loadlab.report.text import clean_text
 
-_STYLES = {GateVerdict.PASSED: "green", GateVerdict.INCONCLUSIVE: "yellow"}
+_STYLES = {GateVerdict.PASSED: GOOD, GateVerdict.INCONCLUSIVE: OPEN}
 
 
 def print_gate(report: GateReport, console: Console) -> None:
@@ -20,7 +21,7 @@ def print_gate(report: GateReport, console: Console) -> None:
         say(console, f"base       {side_text(report.comparison.base)}")
         say(console, f"candidate  {side_text(report.comparison.candidate)}")
     for warning in report.warnings:
-        say(console, f"note: {clean_text(warning)}", "yellow")
+        say(console, f"note: {clean_text(warning)}", OPEN)
     for line in report.lines:
         _print_line(line, console)
     if report.comparison is not None:

@@ -15,6 +15,7 @@ from loadlab.analysis.readings import is_relative, is_worse_when_higher
 from loadlab.report.columns import Column, build_table, print_first_that_fits, say
 from loadlab.report.comparison import change_text
 from loadlab.report.gate import margin_text
+from loadlab.report.terminal_styles import OPEN
 
 _NOTE = (
     "noise: standard deviation of one pair's difference, A against A. detectable: the smallest true change that so many pairs show in "
@@ -75,7 +76,7 @@ def print_noise(comparison: Comparison, checks: Sequence[Check], console: Consol
     print_first_that_fits([build_table(columns, has_total=False)], console)
     say(console, _NOTE, "dim")
     if rows and all(noise_of(d) == 0 for d in rows):
-        say(console, _NO_NOISE, "yellow")
+        say(console, _NO_NOISE, OPEN)
 
 
 def _margin(check: Check | None) -> str:

@@ -13,7 +13,8 @@ from loadlab.record.atomic_file import make_folder, save_bytes
 from loadlab.report.break_even import dump_json, usd_text
 from loadlab.report.plan import CLUSTER_FILE
 from loadlab.report.plan_terminal import answer_lines, percent
-from loadlab.report.text import clean_tree
+from loadlab.report.study_verdicts import plan_verdict
+from loadlab.report.text import clean_text, clean_tree
 from loadlab.units import format_duration, format_share
 
 PLAN_FILE = "plan.json"
@@ -44,7 +45,9 @@ def _render(summary: Mapping[str, Any], drawn: str) -> str:
         "plan.html.j2"
     ).render(
         summary=clean_tree(summary),
+        **plan_verdict(clean_tree(summary)),
         lines=answer_lines(summary),
+        cluster_toml="\n".join(map(clean_text, (summary["cluster_toml"] or "none: nothing holds").splitlines())),
         percent=percent(summary),
         drawn=Markup(drawn),  # noqa: S704  matplotlib's own, texts escaped
         losers=clean_tree(summary["candidates"])[:MAX_LOSERS],

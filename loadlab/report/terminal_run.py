@@ -21,6 +21,7 @@ from loadlab.report.findings import (
 from loadlab.report.imported import imported_sentences
 from loadlab.report.over_time import is_worth_a_table, over_time_columns, over_time_note
 from loadlab.report.server import server_sentences
+from loadlab.report.terminal_styles import GOOD, OPEN
 from loadlab.report.text import clean_text, short_success
 
 Json = Mapping[str, Any]
@@ -39,7 +40,7 @@ def print_verdicts(summary: Json, console: Console) -> None:
     console.print(Text("\nThresholds", style="bold"))
     id_width, width = max(len(key) for key, _ in lines), max(len(line.threshold) for _, line in lines)
     for key, line in lines:
-        style = "bold red" if line.verdict == "FAILED" else "bold yellow" if line.is_bad else "green"
+        style = "bold red" if line.verdict == "FAILED" else f"bold {OPEN}" if line.is_bad else GOOD
         said = Text(f"{key:{id_width}}  {line.verdict:9}  ", style=style)
         said.append(f"{line.threshold:{width}}   {line.seen}", style="")
         console.print(said, soft_wrap=not console.is_terminal)

@@ -109,3 +109,9 @@ def test_the_published_slices_look_as_published() -> None:
     mooncake = inspect_trace(SLICES / "mooncake" / "conversation_trace.jsonl")
     assert mooncake.tick_s == 3
     assert mooncake.hit_ratio == pytest.approx(0.3465, abs=1e-3)
+
+
+def test_a_handful_of_rows_is_called_few(tmp_path: Path) -> None:
+    few, enough = (inspect_trace(vidur(tmp_path, [(t, 5, 5) for t in range(n)])) for n in (29, 30))
+    assert any("29 rows are few" in warning for warning in few.warnings)
+    assert not any("few" in warning for warning in enough.warnings)

@@ -109,8 +109,8 @@ def main(seeds: int, only: str = "") -> None:
             spec = known[key] = known.get(key) or fitted(case, seed)
             hybrids.append(simulated_capacity(read_table(ClusterSpec, as_table(spec), "fitted"), case, 0.8 * truth * 1.2) / truth - 1)
         for seed in range(max(10, seeds)):
-            curve = one_sweep((case, seed))[1]
-            sweeps += [] if curve.rate_per_s is None else [abs(curve.rate_per_s / truth - 1)]
+            point = one_sweep(case, seed).point
+            sweeps += [] if point is None else [abs(point / truth - 1)]
         sweep, hybrid = float(np.median(sweeps or [np.nan])), float(np.median(np.abs(hybrids)))
         said = " ".join(f"{error:+.1%}" for error in hybrids)
         print(

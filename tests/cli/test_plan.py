@@ -30,6 +30,7 @@ def test_a_plan_from_a_cluster_file_leaves_a_cluster_that_run_takes(command: Com
     assert (out / "plan.svg").read_text().startswith("<svg xmlns=")
     page = (out / "report.html").read_text()
     assert "Every configuration, and why it lost" in page
+    assert "[pools.llm.engine]\n" in page, "the cluster file keeps its lines"
     ran = command("run", CHAT, "--target", f"sim:{out / 'cluster.toml'}", "--out", tmp_path / "run", "--no-report", "-q")
     assert ran.code == 0, ran.err
 

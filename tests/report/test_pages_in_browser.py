@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from loadlab.report.files import save_campaign_report, save_run_report
 from loadlab.report.summary import summarise_run
-from tests.cli.command import CLUSTERS, SCENARIOS, Command, command
+from tests.cli.command import CLUSTERS, ROOT, SCENARIOS, Command, command
 from tests.record.examples import small_run
 from tests.report.browser import BROWSER, WHY_SKIPPED, browser_page, open_file
 from tests.report.examples import small_campaign
@@ -85,3 +85,31 @@ def test_the_page_of_a_capacity_study(opened: tuple[Page, list[str]], command: C
     assert answer.code == 0, answer.err
     assert {path.name for path in (tmp_path / "study").iterdir()} >= {"capacity.json", "capacity.svg", "capacity.png", "report.html"}
     check(opened, tmp_path / "study" / "report.html", tmp_path)
+
+
+def test_the_page_of_a_plan(opened: tuple[Page, list[str]], command: Command, tmp_path: Path) -> None:
+    small = ("--gpus", "l40s", "--max-gpus", 4, "--quantisation", "fp8", "--max-running", 256, "--max-batched-tokens", 4096)
+    aim = ("--cluster", CLUSTERS / "l40s-70b.toml", "--rate", "0.8/s")
+    answer = command("plan", SCENARIOS / "hardware" / "70b-on-l40s.toml", *aim, *small, "--out", tmp_path / "plan", "-q")
+    assert answer.code == 0, answer.err
+    check(opened, tmp_path / "plan" / "report.html", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "days", [pytest.param(("--no-simulate",), id="counted", marks=pytest.mark.slow), pytest.param(("--requests", 40_000), id="played")]
+)
+def test_the_page_of_a_fleet(opened: tuple[Page, list[str]], command: Command, tmp_path: Path, days: tuple[object, ...]) -> None:
+    study = ROOT / "reports" / "t4-study" / "capacity"
+    flags = (
+        "--demand",
+        SCENARIOS / "demand" / "support-desk.toml",
+        "--price-usd-per-gpu-hour",
+        0.35,
+        *days,
+        "--out",
+        tmp_path / "fleet",
+        "-q",
+    )
+    answer = command("fleet", "--capacity", study, *flags)
+    assert answer.code == 0, answer.err
+    check(opened, tmp_path / "fleet" / "report.html", tmp_path)

@@ -17,6 +17,7 @@ from loadlab.scenario.trace_formats.rows import NS_PER_S, OpenedTrace, Progress,
 from loadlab.schema import shown_path
 
 ENDINGS = (".csv", ".parquet")
+LATE = "are earlier than the row before, and are sorted"
 ON_TICK = 0.01  # of a tick: clocks that wander by a millisecond are meant, others are not
 
 
@@ -81,8 +82,7 @@ def _write(
                 count = write_csv(rows, file, trace.block_tokens)
         if not count:
             raise InputError("is an empty trace: a header and no rows", source=name)
-        words = (*trace.notes, *trace.tally.words(), *(() if is_sorted else ("rows were out of order, and are sorted",)))
-        return Converted(rows=count, format=trace.format, words=words)
+        return Converted(rows=count, format=trace.format, words=(*trace.notes, *trace.tally.words()))
 
 
 def _in_order(trace: OpenedTrace) -> Iterator[Row]:
@@ -97,10 +97,14 @@ def _in_order(trace: OpenedTrace) -> Iterator[Row]:
 
 def _sorted(trace: OpenedTrace, source: str) -> Iterator[Row]:
     rows: list[Row] = []
+    before = None
     for row in trace.rows:
         if len(rows) == MAX_REQUESTS:
             problem = f"is out of order and has more than {MAX_REQUESTS:,} rows, too many to sort: sort it by time first"
             raise InputError(problem, source=source, key=f"line {row.line}")
+        if before is not None and (row.time_ns or 0) < before:
+            trace.tally.count(LATE, row.line)
+        before = row.time_ns
         rows.append(row)
     return iter(sorted(rows, key=lambda row: row.time_ns or 0))
 

@@ -24,6 +24,7 @@ _DATE_TIME = re.compile(
 _NUMBER = re.compile(r"\d{1,19}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _TOKENS = re.compile(r"\d{1,9}(?:\.0*)?", re.ASCII)
 _UNITS_NS = (NS_PER_S, 10**6, 10**3, 1)
+MAX_DAYS_FROM_1970 = 140 * 365  # so that differences of times fit 63 bits of nanoseconds
 A_TIME = "a time such as 2023-11-16 18:17:03.9799600, or seconds"
 
 
@@ -115,6 +116,8 @@ class Clock:
                 since -= timedelta(hours=hours, minutes=minutes) * (1 if zone[0] == "+" else -1)
         except ValueError:
             raise bad_value(self.source, line, self.name, text + (zone or ""), "a date and time that exist") from None
+        if abs(since.days) > MAX_DAYS_FROM_1970:
+            raise bad_value(self.source, line, self.name, text + (zone or ""), "a date between 1830 and 2110")
         return since.days * 86400 + since.seconds
 
 

@@ -15,6 +15,7 @@ from loadlab.scenario.trace_formats.lines import MAX_LINE_CHARS, numbered, opene
 from loadlab.scenario.trace_formats.rows import Lines, OpenedTrace, TraceFormat
 from loadlab.schema import shown_path
 
+ONE_DOCUMENT = "begins one JSON document, and a JSON trace has one object a line: `jq -c '.[]'` makes such lines of a list"
 NEW_OBJECTS = 100_000  # before the collector looks at them
 
 
@@ -63,7 +64,11 @@ def _recognised(first: tuple[int, str], lines: Lines, path: Path, source: str) -
     if text.startswith("{"):
         if text == "{" and path.name.endswith("-dataset.json"):
             raise InputError("holds the lengths of a ServeGen client: name the chunk-N-trace.csv beside it", source=source)
+        if text == "{":
+            raise InputError(ONE_DOCUMENT, source=source, key=f"line {line}")
         return json_lines(first, lines, source)
+    if text.startswith("["):
+        raise InputError(ONE_DOCUMENT, source=source, key=f"line {line}")
     written = csv_rows.columns_of(text) if len(text) < MAX_LINE_CHARS else []
     readers = (
         (csv_rows.AZURE, (csv_rows.AZURE_IMAGES,), csv_rows.azure),

@@ -29,7 +29,7 @@ def test_what_is_converted_is_read_again_as_it_was(tmp_path: Path, name: TraceFo
 
 def test_rows_out_of_order_are_sorted_and_that_is_told(tmp_path: Path) -> None:
     done = convert(written(tmp_path, f"{HEADER}\n5,1,1\n4,2,2\n7,3,3\n"), tmp_path / "ours.csv")
-    assert done.words == ("rows were out of order, and are sorted",)
+    assert done.words == ("rows that are earlier than the row before, and are sorted: 1; the first is line 3",)
     trace = load_trace(tmp_path / "ours.csv")
     assert trace.arrival_s.tolist() == [0, 1, 3]
     assert trace.prompt_tokens.tolist() == [2, 1, 3]
