@@ -101,7 +101,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise InputError("does not exist", source=source) from None
+        there = sorted(file.name for file in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        raise InputError(f"does not exist{closest(path.name, there)}", source=source) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", source=source) from None
     if len(content) > MAX_FILE_BYTES:

@@ -25,7 +25,7 @@ from loadlab.scenario.build import build_plan
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.profiles import Diurnal, Hourly, Ramp, Spike, Step
 from loadlab.scenario.rates import mean_rate_per_s, with_rate
-from loadlab.schema import as_table, shown, shown_path
+from loadlab.schema import as_table, closest, shown, shown_path
 from loadlab.simulator.files import CLUSTER_SCHEMA, load_cluster
 from loadlab.simulator.spec import ClusterSpec, PoolSpec, ShardedModel
 
@@ -75,7 +75,10 @@ def _gpus(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         known = gpu_name(name)
         if known is None:
-            raise InputError(f"= {shown(name)} is not in the catalogue; it has: {', '.join(sorted(gpus()))}", key="--gpus")
+            raise InputError(
+                f"= {shown(name)} is not in the catalogue; it has: {', '.join(sorted(gpus()))}{closest(name.upper(), list(gpus()))}",
+                key="--gpus",
+            )
         found.append(known)
     return tuple(dict.fromkeys(found))
 

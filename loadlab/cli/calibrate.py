@@ -60,8 +60,8 @@ def calibrate(
     extend(models, gpus)
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     try:
-        with screen.busy("fitting: a simulation of every run for each set of constants"):
-            found = fit(runs, cluster, datetime.datetime.now(datetime.UTC).date().isoformat(), lambda *_: None, pool)
+        with screen.busy("fitting constants, some hundred simulations of every run") as say:
+            found = fit(runs, cluster, datetime.datetime.now(datetime.UTC).date().isoformat(), lambda what, *_: say(what), pool)
     except KeyboardInterrupt:
         raise RunInterruptedError("nothing was written; the runs are as they were") from None
     summary = summarise_calibration(found, cluster=str(cluster), out=str(out), command=command_line())

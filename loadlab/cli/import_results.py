@@ -38,6 +38,7 @@ def import_results(
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Run directory to make. Default: a new one under runs/.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help='Print {"runs": [summary, ..]} on stdout, and nothing else.')] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table.")] = False,
 ) -> None:
     """Make a run directory of another tool's results.
@@ -47,11 +48,16 @@ def import_results(
     """
     from loadlab.campaign.imports.recording import Tool, import_file
     from loadlab.campaign.trial import default_out, host_facts
+    from loadlab.cli.break_even import print_json
     from loadlab.cli.screen import Screen
     from loadlab.report.summary import summarise_run
 
-    screen = Screen(is_quiet=quiet)
+    screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     where = out or default_out(f"{tool.value}")
+    summaries = []
     for _, directory in import_file(Tool(tool.value), file, where, host_facts(sys.argv)):
-        screen.show(summarise_run(directory))
+        summaries.append(summarise_run(directory))
+        screen.show(summaries[-1])
         screen.say(f"rows and summary: {directory.path}")
+    if as_json:
+        print_json({"runs": summaries})

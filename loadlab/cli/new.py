@@ -61,7 +61,14 @@ def new(
         ttft=ttft,
     )
     _write(file, write_scenario(answers))
-    typer.echo(f"wrote {file}; look at it with `loadlab scenario plot {file}`, run it with `loadlab run {file} --target ..`")
+    slo = "" if ttft is not None else " --slo ttft=2s"
+    cluster = "t4-14b" if answers.model == "llm-14b" else "CLUSTER.toml"
+    typer.echo(
+        f"wrote {file}. Next:\n"
+        f"  loadlab scenario show {file}              what would be sent\n"
+        f"  loadlab run {file} --target sim:{cluster}{slo}   rehearse it on a simulated cluster\n"
+        f"  loadlab run {file} --target http://HOST:PORT{slo}   load an endpoint of yours"
+    )
 
 
 def _ask(question: str, default: str) -> str:

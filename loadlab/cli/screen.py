@@ -36,12 +36,15 @@ class Screen:
             print_run(summary, self.tables)
 
     @contextmanager
-    def busy(self, what: str) -> Iterator[None]:
-        """A spinner with the time that it has taken, while something of unknown length is done; nothing without a terminal."""
+    def busy(self, what: str) -> Iterator[Callable[[str], None]]:
+        """A spinner with the time that it has taken, while something of unknown length is done; nothing without a terminal.
+
+        It hands out what says how far that is: a few words after its own.
+        """
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=self.status, transient=True, disable=not self.status.is_terminal) as spinner:
-            spinner.add_task(what, total=None)
-            yield
+            task = spinner.add_task(what, total=None)
+            yield lambda how_far: spinner.update(task, description=f"{what}: {how_far}")
 
     @contextmanager
     def progress(self, what: str, counted: str = "requests") -> Iterator[Callable[[str, int, int], None]]:

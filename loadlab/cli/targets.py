@@ -35,10 +35,22 @@ def parse_target(
     if target is None:
         raise InputError(f"is missing: say what to load{_suggested(scenario)}", key="--target")
     if kind != "sim" or not path:
-        raise InputError(
-            f"= {target!r} must be sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT", key="--target"
-        )
+        forms = "sim:CLUSTER.toml, such as sim:scenarios/clusters/t4-14b.toml, or http://HOST:PORT"
+        raise InputError(f"= {target!r} must be {forms}{_meant(target)}", key="--target")
     return find_cluster(Path(path))
+
+
+def _meant(target: str) -> str:
+    """What a target without its first word was meant to be, where that can be told: a cluster by its name or file, or HOST:PORT."""
+    from loadlab.scenario.library import find_cluster
+
+    host, _, port = target.partition("/")[0].rpartition(":")
+    if host and port.isdecimal():
+        return f"; did you mean 'http://{target}'?"
+    try:
+        return f"; did you mean 'sim:{target}'?" if find_cluster(Path(target)).is_file() else ""
+    except InputError:
+        return ""
 
 
 def _suggested(scenario: Path | None) -> str:

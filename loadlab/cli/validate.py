@@ -50,7 +50,12 @@ def steps(
     epilog="Examples:\n\n  loadlab validate serving serving_closed_loop.csv\n\n  loadlab validate serving rows.csv --models DIR --json",
 )
 def serving(
-    csv: CsvArgument, models: ModelsOption = None, gpus: GpusOption = None, as_json: JsonOption = False, plot: PlotOption = None
+    csv: CsvArgument,
+    models: ModelsOption = None,
+    gpus: GpusOption = None,
+    as_json: JsonOption = False,
+    plot: PlotOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Serving runs at fixed concurrency: model, gpu, tp, pp, dp, ep, dtype, engine, isl, osl, load -> ttft_ms, tpot_ms, output_tok_s.
 
@@ -60,7 +65,7 @@ def serving(
     from loadlab.cli.screen import Screen
 
     extend(models, gpus)
-    screen = Screen(is_quiet=as_json and not sys.stderr.isatty(), is_stdout_taken=as_json)
+    screen = Screen(is_quiet=quiet or (as_json and not sys.stderr.isatty()), is_stdout_taken=as_json)
     with screen.progress("serving runs") as progress:
         found = score_serving(csv, lambda done, total: progress("rows", done, total))
     _show(*found, as_json=as_json, plot=plot, title=f"serving runs of {csv.name}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadlab.errors import InputError
-from loadlab.schema import shown
+from loadlab.schema import closest, shown
 
 MAX_POINTS = 10_000
 RATE = "rate"
@@ -67,7 +67,7 @@ def parse_axis(text: str) -> Axis:
     if key != RATE and not key.startswith(("scenario:", "cluster:")):
         short = ", ".join([RATE, *ALIASES])
         problem = f"= {shown(name)} must be a key such as scenario:classes.chat.prompt_tokens.median or cluster:pools.p.replicas"
-        raise InputError(f"{problem}, or one of the short names {short}", key="--over")
+        raise InputError(f"{problem}, or one of the short names {short}{closest(name, [RATE, *ALIASES])}", key="--over")
     return Axis(name=name, key=key, values=_values(values.strip()))
 
 

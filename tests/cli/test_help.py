@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -14,7 +15,7 @@ import typer
 
 from loadlab.cli.app import app
 from loadlab.cli.welcome import FIVE, MORE, welcome
-from tests.cli.command import ROOT, Command, command
+from tests.cli.command import CLUSTERS, ROOT, Command, command
 
 __all__ = ["command"]
 
@@ -86,6 +87,11 @@ def test_alone_it_shows_five_things_that_parse_in_eighty_columns(command: Comman
         (("run", "smoke", "--target", "sim:t4-14b", "--threshold", "tftt.p95 < 1s"), "ttft"),
         (("run", "smoke", "--target", "sim:t4-14b", "--threshold", "server.kv_usge.max < 95%"), "server.kv_usage"),
         (("run", "smoke", "--target", "sim:t4-14b", "--slo", "tfft=2s"), "ttft"),
+        (("run", "smoke", "--target", "t4-14b"), "did you mean 'sim:t4-14b'?"),
+        (("run", "smoke", "--target", "127.0.0.1:8000/v1"), "did you mean 'http://127.0.0.1:8000/v1'?"),
+        (("run", "smoke", "--target", f"sim:{CLUSTERS / 't4-14.toml'}"), "did you mean 't4-14b.toml'?"),
+        (("sweep", "smoke", "--target", "sim:t4-14b", "--over", "max_runing=1,2"), "did you mean 'max_running'?"),
+        (("plan", "smoke", "--model", "qwen3-14b", "--gpus", "l40"), "did you mean 'L40S'?"),
     ],
 )
 def test_a_slip_is_answered_with_the_nearest_word(command: Command, words: tuple[str, ...], says: str) -> None:
@@ -103,3 +109,19 @@ def test_no_color_anywhere_on_the_line(where: str) -> None:
     code = code.replace("main()\n", "import os\ntry:\n    main()\nfinally:\n    print(os.environ.get('NO_COLOR'))\n")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.stdout.splitlines()[-1] == "1", found.stderr
+
+
+@pytest.mark.parametrize(("path", "verb"), VERBS)
+def test_what_prints_an_answer_prints_it_as_json_too(path: tuple[str, ...], verb: Any) -> None:
+    """Left out: verbs that only group others, and those whose answer is a file, a picture or a server."""
+    if getattr(verb, "commands", None) or path[-1] in ("serve", "new", "export", "plot", "convert", "save", "update"):
+        return
+    assert "--json" in {flag for parameter in verb.params for flag in parameter.opts}, " ".join(path)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_each_shell(shell: str) -> None:
+    code = "import sys; sys.argv = ['loadlab']\nfrom loadlab.cli.app import main\nmain()\n"
+    environment = os.environ | {"_LOADLAB_COMPLETE": f"source_{shell}"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert "_LOADLAB_COMPLETE" in found.stdout, found.stderr
