@@ -30,7 +30,6 @@ demo: $(VENV)/.installed  ## Replay the T4 study on the simulated backend; the r
 
 reports: $(VENV)/.installed  ## Make the published studies under reports/ again.
 	$(BIN)/loadlab break-even --capacity scenarios/hosting/l40s-70b.toml --out reports/break-even-l40s --quiet
-	$(BIN)/loadlab break-even --capacity scenarios/hosting/1p5t-h200.toml --out reports/break-even-1p5t --quiet
 	$(BIN)/loadlab break-even --tiers scenarios/hosting/routing-90.toml --tiers scenarios/hosting/routing-95.toml \
 		--tiers scenarios/hosting/routing-99.toml --out reports/routing --quiet
 	$(BIN)/loadlab decide scenarios/hosting/decision-support-desk.toml --out reports/decision --quiet
@@ -39,7 +38,26 @@ reports: $(VENV)/.installed  ## Make the published studies under reports/ again.
 		--rates 0.4,0.6,0.8,0.9,1,1.1,1.2,1.4/s --requests 10000 --out reports/t4-study/capacity --quiet
 
 	$(BIN)/loadlab fleet --capacity reports/t4-study/capacity --demand scenarios/demand/support-desk.toml \
-		--price-usd-per-gpu-hour 0.35 --requests 400000 --out reports/t4-study/fleet --quiet
+		--hosting scenarios/hosting/t4-14b.toml --requests 400000 --out reports/t4-study/fleet --quiet
+	@rm -rf reports/l40s-70b
+	$(BIN)/loadlab plan scenarios/hardware/70b-on-l40s.toml --model llama-3.3-70b-instruct --gpus l40s --quantisation fp8 --max-gpus 32 \
+		--rate 4/s --out reports/l40s-70b/plan --quiet
+	$(BIN)/loadlab capacity scenarios/hardware/70b-on-l40s.toml --target sim:reports/l40s-70b/plan/cluster.toml --start 4/s \
+		--out reports/l40s-70b/capacity --quiet
+	$(BIN)/loadlab fleet --capacity reports/l40s-70b/capacity --demand scenarios/demand/support-desk.toml \
+		--hosting scenarios/hosting/l40s-70b-planned.toml --requests 100000 --out reports/l40s-70b/fleet --quiet
+	$(BIN)/loadlab break-even --capacity reports/l40s-70b/capacity --hosting scenarios/hosting/l40s-70b-planned.toml \
+		--out reports/l40s-70b/break-even --quiet
+	@rm -rf reports/1p5t
+	$(BIN)/loadlab capacity scenarios/hardware/1p5t-experts.toml --target sim:scenarios/clusters/h200-1p5t.toml \
+		--rates 0.6,0.8,0.85,0.9,0.925,0.95,0.975,1,1.1/s --requests 20000 --out reports/1p5t/h200 --quiet
+	$(BIN)/loadlab capacity scenarios/hardware/1p5t-experts.toml --target sim:scenarios/clusters/h100-1p5t.toml \
+		--rates 0.8,1.1,1.2,1.25,1.275,1.3,1.325,1.35,1.4/s --requests 20000 --out reports/1p5t/h100 --quiet
+	for gpu in h200 h100; do \
+		$(BIN)/loadlab fleet --capacity reports/1p5t/$$gpu --demand scenarios/demand/experts-300m.toml \
+			--hosting scenarios/hosting/1p5t-$$gpu-90b.toml --requests 100000 --out reports/1p5t/fleet-$$gpu --quiet && \
+		$(BIN)/loadlab break-even --capacity reports/1p5t/$$gpu --hosting scenarios/hosting/1p5t-$$gpu-90b.toml \
+			--out reports/1p5t/break-even-$$gpu --quiet || exit 1; done
 	@rm -rf reports/slow-shard/healthy reports/slow-shard/slow
 	$(BIN)/loadlab capacity scenarios/hardware/70b-on-h100.toml --target sim:scenarios/clusters/h100-70b.toml \
 		--rates 11,13,14,15,16,18/s --requests 10000 --out reports/slow-shard/healthy --quiet

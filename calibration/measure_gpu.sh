@@ -9,7 +9,7 @@ set -euo pipefail
 cluster=${1:?cluster file} url=${2:?http://HOST:PORT} model=${3:?model name of the server} out=${4:-gpu-study}
 scenario="$out/chat.toml"
 mkdir -p "$out"
-serves=$(python3 -c 'import sys, tomllib; print(next(p["serves"][0] for p in tomllib.load(open(sys.argv[1], "rb"))["pools"].values() if p["serves"]))' "$cluster")
+serves=$(python3 -c 'import sys, tomllib; print(next(p["serves"][0] for p in tomllib.load(open(sys.argv[1], "rb"))["pools"].values() if p.get("serves")))' "$cluster")
 cat > "$scenario" <<TOML
 schema = "loadlab/scenario/1"
 name = "gpu-study"
@@ -21,7 +21,7 @@ prompt_tokens = { kind = "lognormal", median = 400, sigma = 0.8, max = 3000 }
 output_tokens = { kind = "lognormal", median = 120, sigma = 0.7, max = 900 }
 TOML
 # Four levels at 30 to 68 % of saturation, the calibration, and the capacity that follows. Exit code 99: no constants make the file do it.
-loadlab capacity "$scenario" --target "$url" --model "$model" --hybrid --cluster "$cluster" --requests 1000 --out "$out/hybrid" --yes
+loadlab capacity "$scenario" --target "$url" --model "$model" --hybrid --cluster "$cluster" --metrics "$url/metrics" --requests 1000 --out "$out/hybrid" --yes
 # 80 % of saturation, which nothing was fitted to: measured, and simulated on the calibrated file.
 rate=$(python3 -c 'import json, sys; print("%.4g" % (0.8 * json.load(open(sys.argv[1]))["hybrid"]["saturation_per_s"]))' "$out/hybrid/capacity.json")
 sed "s/rate_per_s = 2.0 /rate_per_s = $rate /" "$scenario" > "$out/at-80.toml"

@@ -13,11 +13,12 @@ from loadlab import __version__
 from loadlab.analysis.intervals import Estimate, mean_estimate, quantile_estimate
 from loadlab.analysis.latency import order_statistic
 from loadlab.analysis.table import BoolArray, FloatArray
-from loadlab.campaign.observed import LATENCIES, LeftOut, Observed, observe
+from loadlab.campaign.kv_use import ERROR, kv_use, log_difference
+from loadlab.campaign.observed import LATENCIES, LeftOut, Observed, ends_s, observe
 from loadlab.campaign.tuning import constants_of, patched, pools_to_fit, with_values
 from loadlab.engines.simulation import SimulationEngine
 from loadlab.errors import InputError
-from loadlab.planning.calibration import Fit, fit_constants
+from loadlab.planning.calibration import FIGURE_ERROR, Fit, fit_constants
 from loadlab.record.atomic_file import cannot_write, save_bytes
 from loadlab.schema import as_table, check_schema, read_table, read_toml, shown_path
 from loadlab.simulator.calibrated import Calibration
@@ -33,8 +34,29 @@ SOFT_S = 0.0005  # added to both sides of a ratio, which otherwise asks of micro
 CONFIDENCE = 0.9
 LEAST_FOR_THIRDS = 90
 LEAST_BAND = 0.02
+OTHER_MEMORY = (
+    "its server's share of KV memory in use grows otherwise with load than the simulated one: it may count something else, "
+    "and no KV blocks were fitted to it"
+)
 Seconds = Mapping[str, FloatArray]
 Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a run's requests see on a cluster: float64[n] of each latency, seconds, NaN where not served; and how full KV memory was."""
+
+    seconds: dict[str, FloatArray]
+    kv_use: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvUse:
+    """Share of KV memory in use in a run: as its server said, and as simulated before and after the fit."""
+
+    measured: float
+    before: float | None
+    after: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +90,7 @@ class Calibrated:
     figures: tuple[Figure, ...]
     runs: tuple[Observed, ...]
     left_out: tuple[LeftOut, ...]
+    kv: tuple[KvUse | None, ...]  # of each run
     spec: ClusterSpec
     table: dict[str, Any]
     pools: tuple[str, ...]
@@ -108,39 +131,57 @@ def calibrate_observed(
     table = {key: value for key, value in table.items() if key not in ("schema", "calibration")}
     spec = read_table(ClusterSpec, table, source)
     pools = pools_to_fit(spec, pool, source)
-    constants = constants_of(spec, pools, source, has_network=not all(run.is_simulated for run in runs))
-    evaluations = 0
-
-    def simulated(values: Mapping[str, float]) -> list[Seconds]:
-        nonlocal evaluations
-        evaluations += 1
-        say(f"fit, simulation {evaluations}", 0, 0)
-        return [simulate(with_values(spec, pools, values), run, source) for run in runs]
-
-    fit = fit_constants(
-        constants, lambda values: np.concatenate([_differences(run, found) for run, found in zip(runs, simulated(values), strict=True)])
-    )
-    start = {constant.name: constant.start for constant in constants}
-    told = {fitted.constant.name: fitted.value for fitted in fit.constants if fitted.is_told}
-    written = patched(table, pools, told)
+    if len(pools) < len(spec.pools):  # what a server says is of all pools
+        runs = [replace(run, kv_use=None) for run in runs]
+    fit, before, after, written = _fitted(runs, table, spec, pools, source, say)
+    if any(run.kv_use is not None and abs(log_difference(a.kv_use, run.kv_use)) > LIMIT for run, a in zip(runs, after, strict=True)):
+        runs = [run if run.kv_use is None else replace(run, kv_use=None, notes=(*run.notes, OTHER_MEMORY)) for run in runs]
+        fit, before, after, written = _fitted(runs, table, spec, pools, source, say)
     final = read_table(ClusterSpec, written, source)
-    before = simulated(start)
-    after = [simulate(final, run, source) for run in runs]
-    figures = tuple(figure for run, b, a in zip(runs, before, after, strict=True) for figure in _figures(run, b, a))
+    figures = tuple(figure for run, b, a in zip(runs, before, after, strict=True) for figure in _figures(run, b.seconds, a.seconds))
     block = _calibration(fit, figures, runs, source, as_of)
     return Calibrated(
         fit=fit,
         figures=figures,
         runs=tuple(runs),
         left_out=tuple(left),
+        kv=tuple(_kv(run, b, a) for run, b, a in zip(runs, before, after, strict=True)),
         spec=replace(final, calibration=block),
         table={"schema": CLUSTER_SCHEMA} | written | {"calibration": as_table(block)},
         pools=pools,
     )
 
 
-def simulate(spec: ClusterSpec, run: Observed, source: str) -> dict[str, FloatArray]:
-    """The run's requests on a fresh cluster: float64[n] of each latency, seconds; NaN where a request was not served."""
+def _fitted(
+    runs: Sequence[Observed], table: Mapping[str, Any], spec: ClusterSpec, pools: Sequence[str], source: str, say: Say
+) -> tuple[Fit, list[Seen], list[Seen], dict[str, Any]]:
+    """The fit, the runs simulated before and after it, and the cluster file's table with what was told written in."""
+    constants = constants_of(
+        spec, pools, source, has_network=not all(run.is_simulated for run in runs), knows_kv=any(run.kv_use is not None for run in runs)
+    )
+    evaluations = 0
+
+    def simulated(values: Mapping[str, float]) -> list[Seen]:
+        nonlocal evaluations
+        evaluations += 1
+        say(f"fit, simulation {evaluations}", 0, 0)
+        return [simulate(with_values(spec, pools, values), run, source) for run in runs]
+
+    fit = fit_constants(
+        constants, lambda values: np.concatenate([_differences(run, seen) for run, seen in zip(runs, simulated(values), strict=True)])
+    )
+    written = patched(table, pools, {fitted.constant.name: fitted.value for fitted in fit.constants if fitted.is_told})
+    final = read_table(ClusterSpec, written, source)
+    before = simulated({constant.name: constant.start for constant in constants})
+    return fit, before, [simulate(final, run, source) for run in runs], written
+
+
+def _kv(run: Observed, before: Seen, after: Seen) -> KvUse | None:
+    return None if run.kv_use is None else KvUse(measured=run.kv_use, before=before.kv_use, after=after.kv_use)
+
+
+def simulate(spec: ClusterSpec, run: Observed, source: str) -> Seen:
+    """The run's requests on a fresh cluster."""
     found = {latency: np.full(len(run), np.nan) for latency in LATENCIES}
 
     def note(ended: list[Simulated]) -> None:
@@ -154,13 +195,15 @@ def simulate(spec: ClusterSpec, run: Observed, source: str) -> dict[str, FloatAr
                 if request.generated > 1:
                     found["tpot"][request.seq] = (last - first) / (request.generated - 1) / PS_PER_S
 
-    SimulationEngine(SimulatedCluster(spec, source, run.plan.seed), itl=False).follow(run.plan, note, lambda *_: None)
-    return found
+    cluster = SimulatedCluster(spec, source, run.plan.seed)
+    SimulationEngine(cluster, itl=False).follow(run.plan, note, lambda *_: None)
+    return Seen(seconds=found, kv_use=kv_use(cluster.timeline_rows(), *ends_s(run.plan)))
 
 
-def _differences(run: Observed, simulated: Seconds) -> FloatArray:
-    """log(simulated / measured) of what is fitted: means, medians, p90, TTFT by thirds of prompt length, and how many were answered."""
-    found: list[float] = []
+def _differences(run: Observed, seen: Seen) -> FloatArray:
+    """log(simulated / measured) of what is fitted: means, medians, p90, TTFT by thirds of prompt length, how many were answered, KV use."""
+    simulated = seen.seconds
+    found: list[float] = [] if run.kv_use is None else [FIGURE_ERROR / ERROR * log_difference(seen.kv_use, run.kv_use)]
     for latency in LATENCIES:
         both = _both(run, simulated, latency)
         measured, predicted = run.seconds[latency][both], simulated[latency][both]

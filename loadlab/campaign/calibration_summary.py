@@ -29,9 +29,9 @@ def summarise_calibration(calibrated: Calibrated, *, cluster: str, out: str, com
         "runs": [
             {
                 "name": run.name, "plan_digest": run.digest, "target": run.target, "rate_per_s": run.rate_per_s, "n": len(run),
-                "is_simulated": run.is_simulated, "notes": list(run.notes),
+                "is_simulated": run.is_simulated, "notes": list(run.notes), "kv_use": None if kv is None else asdict(kv),
             }
-            for run in calibrated.runs
+            for run, kv in zip(calibrated.runs, calibrated.kv, strict=True)
         ],
         "left_out": [asdict(run) for run in calibrated.left_out],
         "constants": [

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from loadlab.analysis.table import CAUSES
 from loadlab.campaign.probing import Probing, level_of_table, run_probe
 from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
@@ -14,6 +17,7 @@ from loadlab.planning.capacity_curve import fit_capacity
 from loadlab.planning.levels import Level
 from loadlab.planning.search import Answer, Ask, Finding, Probe, SearchResult, judge, not_monotone, not_monotone_text, search
 from loadlab.record.journal import Journal
+from loadlab.record.request import Cause
 from loadlab.record.run_dir import RunDir
 from loadlab.report.capacity import summarise_capacity
 from loadlab.report.summary import load_table
@@ -130,7 +134,10 @@ def _note(odd: tuple[float, float] | None) -> str:
 
 
 def levels_of_runs(paths: Sequence[Path], slos: Slos) -> list[Level]:
-    """One level for each run directory: its rate is that of its arrivals. Raises InputError if a run has none."""
+    """One level for each run directory: its rate is that of its arrivals. Raises InputError if a run has none.
+
+    What was planned and had not come due when a run was ended (by a search that knew enough, or Ctrl-C) says nothing of the target.
+    """
     return [_level_of_run(RunDir.open(path), slos) for path in paths]
 
 
@@ -140,7 +147,8 @@ def _level_of_run(run: RunDir, slos: Slos) -> Level:
     if len(due) < 2 or due[-1] <= due[0]:
         raise InputError("has fewer than two arrivals at different times, so it has no rate", source=shown_path(run.path))
     rate = (len(due) - 1) / float(due[-1] - due[0])
-    return replace(level_of_table(table, slos, rate), digest=run.manifest.plan_digest, run=run.path.name)
+    came_due = table.rows(~(np.isnan(table.scheduled_s) & (table.cause == CAUSES.index(Cause.STOPPED))))  # the rest: the run was ended
+    return replace(level_of_table(came_due, slos, rate), digest=run.manifest.plan_digest, run=run.path.name)
 
 
 def tokens_per_arrival(probing: Probing) -> float:

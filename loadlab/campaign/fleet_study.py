@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import tomli_w
 from loadlab.campaign.fleet import Asked, Price, Unit
 from loadlab.campaign.fleet_day import Day, Lost, choose_minutes, day_cluster, day_scenario, minutes_of_day
 from loadlab.campaign.fleet_play import Way, play_day, slos_of
+from loadlab.campaign.study_band import capacity_scales
 from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.curves import SECONDS_PER_DAY
@@ -166,8 +167,9 @@ def _plain(value: Any) -> Any:
     return orjson.loads(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def capacity_facts(unit: Unit) -> Json:
+def capacity_facts(study: FleetStudy) -> Json:
     """The part of the report about the capacity."""
+    unit = study.unit
     keys = (
         "low_per_s",
         "value_per_s",
@@ -182,8 +184,18 @@ def capacity_facts(unit: Unit) -> Json:
         "slo_text",
     )
     table = {key: getattr(unit, key) for key in keys}
-    bands = sorted({pool["step_time_band"] for pool in (unit.study or {}).get("conditions", ()) if pool.get("step_time_band")})
-    return table | {"digests": list(unit.digests), "bands": bands}
+    conditions = [] if "hybrid" in (unit.study or {}) else (unit.study or {}).get("conditions", ())
+    bands = sorted({pool["step_time_band"] for pool in conditions if pool.get("step_time_band")})
+    return table | {"digests": list(unit.digests), "bands": bands, "slow_edge": _slow_edge(study)}
+
+
+def _slow_edge(study: FleetStudy) -> Json | None:
+    """Replicas always on, were every step as slow as the band of a simulated capacity says; None without one."""
+    down, _ = capacity_scales(study.unit.study or {})
+    if down == 1:
+        return None
+    rule = replace(study.plan.rule, low_per_s=study.plan.rule.low_per_s * down)
+    return {"low_per_s": rule.low_per_s, "replicas": int(plan_fleet(study.asked.per_s, rule).static.sum())}
 
 
 def demand_facts(asked: Asked, tokens_per_arrival: float | None) -> Json:

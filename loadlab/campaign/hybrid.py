@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,12 +14,13 @@ import tomli_w
 from loadlab.campaign.calibrate import Calibrated, calibrate, save_cluster
 from loadlab.campaign.capacity import budget_of, from_levels
 from loadlab.campaign.probing import Probing, level_of_table, run_probe
-from loadlab.campaign.trial import prepare, record
+from loadlab.campaign.trial import Trial, prepare, record
 from loadlab.campaign.tuning import with_steps
 from loadlab.engines.simulation import SimulationEngine
 from loadlab.errors import InputError
 from loadlab.planning.levels import Level
 from loadlab.planning.search import Answer, Ask, SearchResult
+from loadlab.record.manifest import HostFacts, Manifest, Status
 from loadlab.record.run_dir import RunDir
 from loadlab.report.summary import load_table
 from loadlab.scenario.build import build_plan
@@ -31,7 +33,8 @@ from loadlab.simulator.spec import ClusterSpec
 from loadlab.units import PS_PER_S
 
 SHARES = (0.30, 0.45, 0.57, 0.68)  # of saturation: where to measure. Beyond 70 % a level's tails are those of its length
-SIMULATED_REQUESTS = 40_000  # a rate
+SIMULATED_REQUESTS = 40_000  # a rate, until the capacity is bracketed by NEAR; then FINE times as many
+NEAR, FINE = 1.1, 4  # 40,000 of one seed leave +-2 % of chance where a bad share grows slowly (docs/validation.md)
 SATURATION_REQUESTS = 3000
 CLOSE = 1.02  # rates of the last bracket
 WIDEN = 1.25
@@ -69,13 +72,17 @@ class Hybrid:
 
 
 def find_hybrid(
-    probing: Probing, cluster: Path, requests: int, out: Path, as_of: str, say: Say, simulated: int = SIMULATED_REQUESTS
-) -> Hybrid:
+    probing: Probing, cluster: Path, requests: int, out: Path, as_of: str, say: Say, simulated: int = SIMULATED_REQUESTS, *,
+    is_resumed: bool = False,
+) -> Hybrid:  # fmt: skip
     """Measures len(SHARES) levels of `requests` into `out`/runs, calibrates `cluster` on them, and searches on the simulator.
 
-    Each level's rate is a share of what the simulator, calibrated on the levels before it, says that the target can serve. Raises
-    InputError where no level is fit to calibrate on.
+    Each level's rate is a share of what the simulator, calibrated on the levels before it, says that the target can serve. So a study
+    that `is_resumed` asks for the same levels, and takes those that are there whole. Raises InputError where no level is fit to
+    calibrate on, or `out` has levels and the study is a new one.
     """
+    if not is_resumed and (out / "runs").is_dir() and any((out / "runs").iterdir()):
+        raise InputError("has levels of a study: pass --resume to go on with it, or another --out", source=str(out))
     spec = load_cluster(cluster)
     runs: list[Path] = []
     saturation = saturation_per_s(spec, probing.scenario, probing.seed)
@@ -87,7 +94,8 @@ def find_hybrid(
         def shown(done: int, most: int, rate: float = rate, number: int = number) -> None:
             say(f"level {number + 1} of {len(SHARES)}: {rate:.4g}/s", done, most)
 
-        record(trial, path, probing.host, shown, replace=True)
+        if not (is_resumed and _is_whole(path, trial, probing.host)):
+            record(trial, path, probing.host, shown, replace=True)
         runs.append(path)
         if number == 0:  # the file's own idea of saturation may be far off; one light level corrects it
             spec = calibrate(runs, cluster, as_of, _silent).spec
@@ -102,7 +110,7 @@ def find_hybrid(
     saturation = saturation_per_s(calibrated.spec, probing.scenario, probing.seed)
     simulator = _Simulator(probing, out / CALIBRATED_FILE, calibrated, simulated, say)
     pairs = tuple((measured, simulator.level(measured.rate_per_s, 1.0)) for measured in (_measured(path, probing) for path in runs))
-    result = simulator.search(0.85 * saturation, 1.0)
+    result = simulator.search(0.85 * saturation)
     block = calibrated.spec.calibration
     assert block is not None, "a calibration has its block"
     point = None if result.curve is None else result.curve.rate_per_s
@@ -115,6 +123,20 @@ def find_hybrid(
         calibrated=calibrated, saturation_per_s=saturation, pairs=pairs, result=_predicted(result),
         ends=(ends[0], ends[1]), runs=tuple(runs),
     )  # fmt: skip
+
+
+def _is_whole(path: Path, trial: Trial, host: HostFacts) -> bool:
+    """True if `path` holds this very trial, of the same requests on the same target, run to its end."""
+    try:
+        found = RunDir.open(path).manifest
+    except InputError:
+        return False
+    wanted = trial.manifest(host)
+    return found.status is Status.COMPLETE and _what_ran(found) == _what_ran(wanted)
+
+
+def _what_ran(manifest: Manifest) -> tuple[object, ...]:
+    return manifest.plan_digest, manifest.target, json.loads(json.dumps(manifest.conditions))
 
 
 def _silent(*_: object) -> None: ...
@@ -170,11 +192,12 @@ class _Simulator:
 
     def __init__(self, probing: Probing, file: Path, calibrated: Calibrated, requests: int, say: Say) -> None:
         self._probing, self._file, self._calibrated, self._requests, self._say = probing, file, calibrated, requests, say
-        self._known: dict[tuple[float, float], Level] = {}
+        self._known: dict[tuple[float, float, int], Level] = {}
 
-    def level(self, rate_per_s: float, factor: float) -> Level:
+    def level(self, rate_per_s: float, factor: float, requests: int | None = None) -> Level:
         """What many requests show there. Every rate and factor with the same seed: differences are theirs, not chance."""
-        key = (rate_per_s, factor)
+        n = requests or self._requests
+        key = (rate_per_s, factor, n)
         if key not in self._known:
             with tempfile.TemporaryDirectory() as folder:
                 file = self._file
@@ -182,32 +205,42 @@ class _Simulator:
                     file = Path(folder) / "scaled.toml"
                     file.write_bytes(tomli_w.dumps(_scaled(self._calibrated, factor)).encode())
                 probing = replace(self._probing, target=file, keep_rows_in=None)
-                ask = Ask(rate_per_s=rate_per_s, looks=(self._requests,), judge=lambda _: None)
+                ask = Ask(rate_per_s=rate_per_s, looks=(n,), judge=lambda _: None)
                 self._known[key] = run_probe(probing, ask, 1000, lambda done, most: self._say(f"simulated: {rate_per_s:.4g}/s", done, most))
         return self._known[key]
 
-    def search(self, first_per_s: float, factor: float) -> SearchResult:
-        """Rates until two, CLOSE to each other, hold and do not hold the SLO."""
+    def search(self, first_per_s: float) -> SearchResult:
+        """Rates until two, NEAR to each other, hold and do not hold the SLO; then again, CLOSE and with FINE times the requests."""
         budget = budget_of(self._probing.slos)
-        levels = [self.level(first_per_s, factor)]
+        levels = self._bracket(first_per_s, 1.0, self._requests, NEAR, WIDEN)
+        point = from_levels(levels, budget).curve
+        if point is None or point.rate_per_s is None:
+            return from_levels(levels, budget)
+        fine = self._bracket(point.rate_per_s, 1.0, FINE * self._requests, CLOSE, NEAR**0.5)
+        known = [level.rate_per_s for level in fine]
+        return from_levels([*fine, *(level for level in levels if not min(known) <= level.rate_per_s <= max(known))], budget)
+
+    def capacity(self, first_per_s: float, factor: float) -> float | None:
+        """The point alone, at steps so many times as long."""
+        curve = from_levels(self._bracket(first_per_s, factor, self._requests, CLOSE, WIDEN), budget_of(self._probing.slos)).curve
+        return None if curve is None else curve.rate_per_s
+
+    def _bracket(self, first_per_s: float, factor: float, requests: int, close: float, widen: float) -> list[Level]:
+        budget = budget_of(self._probing.slos)
+        levels = [self.level(first_per_s, factor, requests)]
         for _ in range(MOST_RATES):
             holds = [level.rate_per_s for level in levels if _holds(level, budget)]
             breaks = [level.rate_per_s for level in levels if not _holds(level, budget)]
-            if holds and breaks and min(breaks) / max(holds) <= CLOSE:
+            if holds and breaks and min(breaks) / max(holds) <= close:
                 break
             if not breaks:
-                rate = max(holds) * WIDEN
+                rate = max(holds) * widen
             elif not holds:
-                rate = min(breaks) / WIDEN
+                rate = min(breaks) / widen
             else:
                 rate = (max(holds) * min(breaks)) ** 0.5
-            levels.append(self.level(rate, factor))
-        return from_levels(levels, budget)
-
-    def capacity(self, first_per_s: float, factor: float) -> float | None:
-        """The point alone."""
-        curve = self.search(first_per_s, factor).curve
-        return None if curve is None else curve.rate_per_s
+            levels.append(self.level(rate, factor, requests))
+        return levels
 
 
 def _holds(level: Level, budget: float) -> bool:

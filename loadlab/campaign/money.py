@@ -11,6 +11,7 @@ from typing import Any
 from loadlab.campaign.capacity import Bounds, Say, find_capacity, summarise_study
 from loadlab.campaign.capacity_file import read_study
 from loadlab.campaign.probing import Probing
+from loadlab.campaign.study_band import capacity_scales
 from loadlab.errors import InputError
 from loadlab.planning.break_even import BreakEven, break_even
 from loadlab.planning.curves import LineCurve
@@ -136,19 +137,24 @@ def measured_capacity(path: Path) -> Capacity:
 
 
 def capacity_of_study(study: Mapping[str, Any], source: str) -> Capacity:
-    """The capacity of one replica, with its 90 % interval, as a capacity study found it. Raises InputError where it found none."""
+    """The capacity of one replica as a capacity study found it, with its 90 % interval. Raises InputError where it found none.
+
+    The interval of a simulated one is widened by the band of its step times: chance alone would be a few per cent.
+    """
     found, tokens = study["capacity_per_s"], study["tokens_per_arrival"]
     replicas = sum(pool.get("replicas", 0) for pool in study["conditions"])
     if found["value"] is None or tokens is None or replicas == 0:
         raise InputError(f"has no capacity to count with: {study['sentence']}", source=source)
     interval = [found["low"] or study["certified_per_s"] or found["value"], found["high"] or found["value"]]
     kind = "simulated" if str(study["target"]).startswith("sim:") else "measured"
+    down, up = capacity_scales(study)
+    band = "" if (down, up) == (1.0, 1.0) else f"; for the band of step times its ends are taken {down:.2f} and {up:.2f} times"
     return Capacity(
         requests_per_s=found["value"] / replicas,
         tokens_per_request=tokens,
-        low_share=min(1.0, interval[0] / found["value"]),
-        high_share=max(1.0, interval[1] / found["value"]),
-        source=f"{kind} capacity of {study['name']} on {study['target']}: {study['sentence']} ({study['requests']:,} requests)",
+        low_share=min(1.0, interval[0] * down / found["value"]),
+        high_share=max(1.0, interval[1] * up / found["value"]),
+        source=f"{kind} capacity of {study['name']} on {study['target']}: {study['sentence']} ({study['requests']:,} requests){band}",
     )
 
 

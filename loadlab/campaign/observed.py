@@ -12,6 +12,7 @@ import numpy as np
 from loadlab.analysis.latency import per_row_s
 from loadlab.analysis.steadiness import overload
 from loadlab.analysis.table import FloatArray, RequestTable
+from loadlab.campaign.kv_use import kv_use
 from loadlab.errors import InputError, LoadlabError
 from loadlab.record.manifest import Manifest, Status
 from loadlab.record.run_dir import RunDir
@@ -45,6 +46,7 @@ class Observed:
     rate_per_s: float
     is_simulated: bool
     notes: tuple[str, ...] = ()
+    kv_use: float | None = None  # share of KV memory in use while requests came, where the server said it
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -77,7 +79,8 @@ def observe(paths: Sequence[Path], models: Sequence[str]) -> tuple[list[Observed
             left.append(LeftOut(name=name, why=why))
             continue
         seen[key] = name
-        used.append(observed(table, run.manifest, name, models))
+        found = observed(table, run.manifest, name, models)
+        used.append(replace(found, kv_use=kv_use(run.timeline(), *ends_s(found.plan))))
     return sorted(used, key=lambda run: run.rate_per_s), left
 
 
@@ -134,6 +137,11 @@ def observed(table: RequestTable, manifest: Manifest, name: str, models: Sequenc
         is_simulated=manifest.engine == "simulation",
         notes=tuple(notes),
     )
+
+
+def ends_s(plan: RequestPlan) -> tuple[float, float]:
+    """When the first and the last request came due."""
+    return float(np.nanmin(plan.arrival_s)), float(np.nanmax(plan.arrival_s))
 
 
 def _arrivals_s(table: RequestTable) -> FloatArray:

@@ -48,8 +48,12 @@ def pools_to_fit(spec: ClusterSpec, pool: str | None, source: str) -> tuple[str,
     return tuple(spec.pools)
 
 
-def constants_of(spec: ClusterSpec, pools: Sequence[str], source: str, *, has_network: bool) -> tuple[Constant, ...]:
-    """What runs may correct. `has_network`: the runs went over HTTP, so a request's way counts."""
+def constants_of(spec: ClusterSpec, pools: Sequence[str], source: str, *, has_network: bool, knows_kv: bool) -> tuple[Constant, ...]:
+    """What runs may correct. `has_network`: the runs went over HTTP, so a request's way counts.
+
+    `knows_kv`: the server said how full its KV memory was. That falls as blocks are added, so they have a slope; else they act
+    by a threshold.
+    """
     name = pools[0]
     pool = spec.pools[name]
     found = [*_of_hardware(pool.hardware)]
@@ -58,8 +62,12 @@ def constants_of(spec: ClusterSpec, pools: Sequence[str], source: str, *, has_ne
         found.append(Constant(name="request_s", start=start, low=0.0, high=2.0, unit=0.02))
     blocks = kv_capacity(pool, source, f"pools.{name}").num_blocks
     if blocks is not None and pool.engine.allocation is Allocation.PAGED:
-        choices = tuple(float(round(blocks * factor)) for factor in KV_FACTORS)
-        found.append(Constant(name="kv_blocks", start=float(blocks), low=blocks / 4, high=blocks * 4.0, choices=choices, is_fine=True))
+        choices = () if knows_kv else tuple(float(round(blocks * factor)) for factor in KV_FACTORS)
+        found.append(
+            Constant(
+                name="kv_blocks", start=float(blocks), low=blocks / 4, high=blocks * 4.0, spread=1.0, choices=choices, is_fine=not knows_kv
+            )
+        )
     budget = pool.engine.max_batched_tokens
     if budget is not None:
         least = pool.engine.max_running or 1

@@ -63,6 +63,7 @@ def capacity(
     insecure: http_flags.Insecure = False,
     preflight: http_flags.Preflight = True,
     tokenizer: http_flags.Tokenizer = None,
+    metrics: http_flags.Metrics = None,
     yes: http_flags.Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print capacity.json on stdout, and nothing else.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
@@ -80,16 +81,16 @@ def capacity(
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     http = HttpFlags(
         model=model, api_key_env=api_key_env, api_key_file=api_key_file, max_in_flight=max_in_flight, abort_on=None,
-        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, yes=yes,
+        timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, metrics=metrics, yes=yes,
     )  # fmt: skip
     where = resume or out
     if hybrid:
         from loadlab.cli.capacity_hybrid import measure_hybrid
 
-        if from_runs or rates is not None or resume is not None or start is not None or max_rate is not None:
-            raise InputError("chooses its rates itself: leave --from, --rates, --start, --max-rate and --resume out", key="--hybrid")
+        if from_runs or rates is not None or start is not None or max_rate is not None:
+            raise InputError("chooses its rates itself: leave --from, --rates, --start and --max-rate out", key="--hybrid")
         probing = _probing(scenario, target, http, slo or [], seed, where, screen)
-        summary = measure_hybrid(probing, cluster, requests, where, screen)
+        summary = measure_hybrid(probing, cluster, requests, where, screen, is_resumed=resume is not None)
     elif cluster is not None:
         raise InputError("goes with --hybrid", key="--cluster")
     elif from_runs:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from loadlab.cli.screen import Screen
 
 
-def measure_hybrid(probing: Probing, cluster: Path | None, requests: int, out: Path | None, screen: Screen) -> dict[str, Any]:
+def measure_hybrid(
+    probing: Probing, cluster: Path | None, requests: int, out: Path | None, screen: Screen, *, is_resumed: bool
+) -> dict[str, Any]:
     """The summary of a hybrid study, printed. Raises typer.Exit(99) where the calibration is refused, InputError where nothing is fit."""
     from loadlab.campaign.hybrid import find_hybrid
 
@@ -29,11 +31,9 @@ def measure_hybrid(probing: Probing, cluster: Path | None, requests: int, out: P
         where = out or Path(folder)
         try:
             with screen.progress("measuring below 70 % of saturation") as say:
-                found = find_hybrid(probing, file, requests, where, today, say)
+                found = find_hybrid(probing, file, requests, where, today, say, is_resumed=is_resumed)
         except KeyboardInterrupt:
-            kept = (
-                f"levels that ended are kept in {out / 'runs'}; `loadlab calibrate` takes them" if out else "nothing is kept without --out"
-            )
+            kept = f"levels that ended are kept in {out / 'runs'}; go on with --resume {out}" if out else "nothing is kept without --out"
             raise RunInterruptedError(kept) from None
         return _shown(found, probing, file, out, screen)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EPILOG = """Examples:
 
-  loadlab fleet --capacity reports/t4-study/capacity --demand scenarios/demand/support-desk.toml --price-usd-per-gpu-hour 0.35
+  loadlab fleet --capacity reports/t4-study/capacity --demand scenarios/demand/support-desk.toml --price-usd-per-gpu-hour 0.53
 
   loadlab fleet --capacity 0.70/s --demand scenarios/demand/two-regions.toml --gpus-per-replica 2 --startup 6min --out fleet
 
@@ -168,7 +168,7 @@ def _deliver(
 
     price = study.price
     summary = summarise_fleet(
-        study.plan, study.months, study.tiers, study.days, day=study.day, budget=study.budget, capacity=capacity_facts(study.unit),
+        study.plan, study.months, study.tiers, study.days, day=study.day, budget=study.budget, capacity=capacity_facts(study),
         demand=demand_facts(study.asked, study.unit.tokens_per_arrival), rule=plan_facts(study),
         usd_per_gpu_hour=None if price is None else price.usd_per_gpu_hour, price_source=None if price is None else price.source,
         notes=study.notes, why_not_played=study.why_not_played, break_even=hand_over(study, capacity, hosting), seed=seed,

@@ -25,6 +25,8 @@ def print_calibration(summary: Json, console: Console) -> None:
     for run in summary["runs"]:
         digest = run["plan_digest"].removeprefix("sha256:")[:8]
         say(console, f"run   {clean_text(run['name'])}: {run['rate_per_s']:.3g}/s, {run['n']:,} requests, plan {digest}")
+        if run["kv_use"] is not None:
+            say(console, _kv_words(run["kv_use"]), "dim", indent=6)
         for note in run["notes"]:
             say(console, clean_text(note), "dim", indent=6)
     for run in summary["left_out"]:
@@ -39,6 +41,11 @@ def print_calibration(summary: Json, console: Console) -> None:
     )
     if summary["what_next"]:
         say(console, f"{clean_text(summary['what_next'])}.")
+
+
+def _kv_words(kv: Json) -> str:
+    before, after = ("next to none" if kv[key] is None else f"{100 * kv[key]:.1f} %" for key in ("before", "after"))
+    return f"KV memory in use {100 * kv['measured']:.1f} %, simulated {before} before and {after} after"
 
 
 def constants_table(constants: Sequence[Json]) -> Table:

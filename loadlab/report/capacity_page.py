@@ -33,14 +33,34 @@ def render_capacity(summary: Json, figure: str) -> bytes:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.get_template("capacity.html.j2").render(
         summary=summary,
-        word=_WORDS[answer] + (f" {rate_text(summary['certified_per_s'])}" if answer is Answer.CERTIFIED else ""),
+        word=_word(summary, answer),
         tone=_TONES.get(answer, "open"),
         rows=list(_box_rows(summary)),
         figure=Markup(figure),  # noqa: S704  our own, names escaped
         levels=[_level_cells(level) for level in summary["levels"]],
+        pairs=[_pair_cells(pair) for pair in summary.get("hybrid", {}).get("levels", ())],
         facts=list(_facts(summary)),
     )
     return page.encode()
+
+
+def _word(summary: Json, answer: Answer) -> str:
+    if answer is Answer.CERTIFIED:
+        return f"{_WORDS[answer]} {rate_text(summary['certified_per_s'])}"
+    if "hybrid" in summary and summary["capacity_per_s"]["value"] is not None:
+        return f"PREDICTED {rate_text(summary['capacity_per_s']['value'])}"
+    return _WORDS[answer]
+
+
+def _pair_cells(pair: Json) -> list[str]:
+    """A measured level and the same rate simulated."""
+    measured, simulated = pair["measured"], pair["simulated"]
+    return [
+        rate_text(pair["rate_per_s"]), f"{pair['n']:,}", format_share(measured["bad_share"]),
+        f"{format_share(measured['low'])} to {format_share(measured['high'])}", format_share(simulated["bad_share"]),
+        format_duration(measured["ttft_p99_s"]), format_duration(simulated["ttft_p99_s"]),
+        pair["digest"].removeprefix("sha256:")[:12],
+    ]  # fmt: skip
 
 
 def _box_rows(summary: Json) -> Iterator[tuple[str, Sequence[str]]]:
@@ -51,6 +71,8 @@ def _box_rows(summary: Json) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _sure(summary: Json) -> Iterator[str]:
+    if "hybrid" in summary:
+        yield f"Measured at moderate load only, and {summary['hybrid']['calibration']['sentence']}; the rest is simulated."
     found = summary["certificate"]
     if found is not None and summary["certified_per_s"] is not None:
         yield (

@@ -52,6 +52,8 @@ def _draw_shares(axes: Axes, summary: Json) -> None:
             fmt="o", color=BLUE, markerfacecolor=face, capsize=2, markersize=4, linewidth=1,
         )  # fmt: skip
     _draw_fit(axes, summary, len(stable))
+    if "hybrid" in summary:
+        _draw_measured(axes, summary["hybrid"]["levels"])
     axes.axhline(budget, color=VERMILION, linewidth=1, label=f"error budget, {100 * budget:g} %")
     capacity = summary["capacity_per_s"]
     if capacity["value"] is not None:
@@ -66,6 +68,18 @@ def _draw_shares(axes: Axes, summary: Json) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(loc="upper left")
+
+
+def _draw_measured(axes: Axes, pairs: list[Json]) -> None:
+    """Of a hybrid: each measured level with its interval, and the same rate simulated."""
+    rates = [pair["rate_per_s"] for pair in pairs]
+    sides = {name: [max(pair[name]["bad_share"], LEAST_SHARE) for pair in pairs] for name in ("measured", "simulated")}
+    lows = [share - min(share, max(pair["measured"]["low"], LEAST_SHARE)) for share, pair in zip(sides["measured"], pairs, strict=True)]
+    highs = [max(share, pair["measured"]["high"]) - share for share, pair in zip(sides["measured"], pairs, strict=True)]
+    axes.errorbar(
+        rates, sides["measured"], yerr=[lows, highs], fmt="s", color=ORANGE, capsize=2, markersize=5, linewidth=1, label="measured, 90 %"
+    )
+    axes.plot(rates, sides["simulated"], "x", color=BLUE, markersize=6, label="the same rates, simulated")
 
 
 def _shade_interval(axes: Axes, capacity: Json, rates: list[float]) -> None:
@@ -88,7 +102,7 @@ def _draw_fit(axes: Axes, summary: Json, stable: int) -> None:
     for shares in (fitted["bad_share"], *fitted["band"]):
         at = interpolate(rates, np.maximum(np.asarray(shares, dtype=np.float64)[:stable], LEAST_SHARE))
         lines.append([float(np.exp(at(rate))) for rate in grid])
-    axes.plot(grid, lines[0], color=BLUE, label="monotone fit")
+    axes.plot(grid, lines[0], color=BLUE, label="simulated: monotone fit" if "hybrid" in summary else "monotone fit")
     axes.fill_between(grid, lines[1], lines[2], color=BLUE, alpha=0.15, linewidth=0)
 
 

@@ -72,7 +72,7 @@ def _draw(at: Axes, part: pd.DataFrame, axes: Sequence[str], metric: str, colour
     over = np.asarray(part.set_index([axes[1], axes[0]])["overloaded"].unstack().reindex(index=down, columns=across), dtype=np.float64)
     for row, column in np.ndindex(image.shape):
         value = image[row, column]
-        colour = "black" if value > (low + high) / 2 or low == high else "white"
+        colour = "black" if value > (low + high) / 2 else "white"  # one value everywhere is drawn at the dark end
         at.text(column, row, value_text(metric, float(value)), ha="center", va="center", fontsize=7, color=colour)
         if over[row, column] > 0:
             at.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=VERMILION, linewidth=1.5))

@@ -191,6 +191,11 @@ def sentences(summary: Json) -> list[str]:
         first += " (" + ", ".join(f"{name} {count}" for name, count in static["by_region"].items()) + ")"
     second = f"autoscaled {scaled['least']} to {scaled['most']}, {100 * scaled['share_of_static']:.0f} % of the hours"
     found = [f"{first}; {second}"]
+    edge = summary["capacity"]["slow_edge"]
+    if edge is not None:
+        found.append(
+            f"at the slow edge of the prediction's band at least {edge['replicas']}: one holds {edge['low_per_s']:.3g}/s there at most"
+        )
     if summary["static"]["replicas_for_p99_of_demand"] < static["replicas"]:
         fewer = static["replicas_for_p99_of_demand"]
         found.append(

@@ -54,7 +54,8 @@ def measured_on(spec: ClusterSpec, plan: RequestPlan, name: str) -> Observed:
         name=name, digest=plan.digest, target=spec.name, plan=plan_rows(plan, np.arange(len(plan))), seconds={},
         rate_per_s=(len(plan) - 1) / float(arrivals[-1] - arrivals[0]), is_simulated=True,
     )  # fmt: skip
-    return replace(empty, seconds=simulate(spec, empty, name))
+    seen = simulate(spec, empty, name)
+    return replace(empty, seconds=seen.seconds, kv_use=seen.kv_use)
 
 
 def wrong_files(only: str = "") -> None:
@@ -82,9 +83,9 @@ def wrong_files(only: str = "") -> None:
         began = time.process_time()
         found = calibrate_observed(runs, [], file, name, TODAY)
         cpu = time.process_time() - began
-        _print_errors(name, "before", far, simulate(read_table(ClusterSpec, file, name), far, name))
+        _print_errors(name, "before", far, simulate(read_table(ClusterSpec, file, name), far, name).seconds)
         told = {f.constant.name: f"{f.value:.4g}" for f in found.fit.constants if f.is_told}
-        _print_errors("", "after", far, simulate(found.spec, far, name), f"{told}; {cpu:.0f}")
+        _print_errors("", "after", far, simulate(found.spec, far, name).seconds, f"{told}; {cpu:.0f}")
 
 
 def _print_errors(name: str, when: str, far: Observed, simulated: Mapping[str, FloatArray], more: str = "") -> None:
@@ -113,7 +114,7 @@ def serving_halves() -> None:
     second = np.arange(half, len(rows))
     print(f"{len(rows)} requests; fitted on {half}; refused: {found.is_refused}; {dict(found.spec.calibration.fitted)}")  # type: ignore[union-attr]
     for when, spec in (("before", read_table(ClusterSpec, table, "file")), ("after", found.spec)):
-        simulated = simulate(spec, whole, "file")
+        simulated = simulate(spec, whole, "file").seconds
         errors = {name: float(np.nanmean(simulated[name][second]) / np.nanmean(whole.seconds[name][second]) - 1) for name in LATENCIES}
         print(f"second half, {when}: " + ", ".join(f"{name} mean {error:+.1%}" for name, error in errors.items()))
 

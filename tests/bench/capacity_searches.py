@@ -102,12 +102,12 @@ def half_width(found: list[Found], at: float) -> float:
     return float(np.median([((f.high or np.inf) - (f.low or 0.0)) / 2 for f in found])) / at
 
 
-def gather(searches: int, rows: Path | None, processes: int) -> list[Found]:
+def gather(searches: int, kinds: tuple[str, ...], rows: Path | None, processes: int) -> list[Found]:
     """Every search and sweep; those that `rows` has are not run again. Turn by turn over the cases: a cut leaves as many of each."""
     kept = [] if rows is None or not rows.exists() else [Found(**orjson.loads(line)) for line in rows.read_bytes().splitlines()]
     kept = [found for found in kept if found.seed < searches]
     known = {(found.kind, found.case, found.seed) for found in kept}
-    jobs = [(kind, case, seed) for seed in range(searches) for case in CASES for kind in ("search", "sweep")]
+    jobs = [(kind, case, seed) for seed in range(searches) for case in CASES for kind in kinds]
     todo = [job for job in jobs if (job[0], job[1].name, job[2]) not in known]
     with Pool(processes) as pool:
         return kept + list(_kept(pool.imap_unordered(one, todo), rows, len(todo)))
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("searches", nargs="?", type=int, default=20, help="searches, and sweeps, of each case")
     parser.add_argument("--truths", action="store_true", help="compute the truths again: minutes")
     parser.add_argument("--rows", type=Path, help="file that keeps a line for each search and sweep")
+    parser.add_argument("--only", choices=("search", "sweep"), help="leave the other table out")
     parser.add_argument("--processes", type=int, default=2)
     flags = parser.parse_args()
     truths = TRUTHS
@@ -160,9 +161,12 @@ def main() -> None:
         with Pool(flags.processes) as pool:
             truths = dict(zip([case.name for case in CASES], pool.map(truth, CASES, chunksize=1), strict=True))
     print("truths: " + ("computed now" if flags.truths else "computed before by --truths") + ", two runs of up to 300,000 requests a rate")
-    found = gather(flags.searches, flags.rows, flags.processes)
-    print_searches([f for f in found if f.kind == "search"], truths)
-    print_sweeps([f for f in found if f.kind == "sweep"], truths)
+    kinds = ("search", "sweep") if flags.only is None else (flags.only,)
+    found = gather(flags.searches, kinds, flags.rows, flags.processes)
+    if "search" in kinds:
+        print_searches([f for f in found if f.kind == "search"], truths)
+    if "sweep" in kinds:
+        print_sweeps([f for f in found if f.kind == "sweep"], truths)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Hybrid capacities against sweeps with as many requests: `python -m tests.bench.hybrid_capacity [SEEDS]`, the six SLO cases.
+"""Hybrid capacities against sweeps with as many requests: `python -m tests.bench.hybrid_capacity [SEEDS [CASE]]`, six SLO cases.
 
 A sweep measures 8 levels of 2,000 from half of what is served to all of it. The hybrid measures four levels of 4,000 at 30 to 68 % of
-saturation, calibrates a file whose every constant is wrong by up to 30 % either way, and simulates 40,000 requests a rate. Truths are those
+saturation, calibrates a file whose every constant is wrong by up to 30 % either way, and simulates 40,000 requests a rate, 160,000 near
+the capacity. A sweep that does not bracket it is counted apart. Truths are those
 of `tests.bench.capacity_searches` (docs/validation.md). Errors are |found / truth - 1|, the median over seeds.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from loadlab.campaign.calibrate import calibrate_observed
-from loadlab.campaign.hybrid import SHARES
+from loadlab.campaign.hybrid import FINE, NEAR, SHARES
 from loadlab.scenario.arrivals import Poisson
 from loadlab.scenario.build import build_plan
 from loadlab.scenario.lengths import Constant, Geometric
@@ -80,35 +81,44 @@ def fitted(case: Case, seed: int) -> ClusterSpec:
 
 
 def simulated_capacity(spec: ClusterSpec, case: Case, first_per_s: float) -> float:
-    """The rate at which the share of bad requests meets the budget, by bisection to 1 %: 40,000 requests a rate, all of one seed."""
-    low, high = first_per_s / 1.6, first_per_s * 1.6
-    while high / low > 1.01:
+    """The rate at which the share of bad requests meets the budget, as `loadlab capacity --hybrid` seeks it, by bisection to 1 %."""
+    low, high = _bisected(spec, case, first_per_s / 1.6, first_per_s * 1.6, NEAR, SIMULATED)
+    return float(np.sqrt(np.prod(_bisected(spec, case, low / NEAR**0.5, high * NEAR**0.5, 1.01, FINE * SIMULATED))))
+
+
+def _bisected(spec: ClusterSpec, case: Case, low: float, high: float, close: float, requests: int) -> tuple[float, float]:
+    latency = {"ttft_s": "ttft", "wait": "ttft", "tpot_s": "tpot", "e2e_s": "e2e"}[case.latency]
+    while high / low > close:
         rate = float(np.sqrt(low * high))
-        latency = {"ttft_s": "ttft", "wait": "ttft", "tpot_s": "tpot", "e2e_s": "e2e"}[case.latency]
-        values = measured_on(spec, build_plan(traffic(case, rate, SIMULATED), 7), "simulated").seconds[latency]
+        values = measured_on(spec, build_plan(traffic(case, rate, requests), 7), "simulated").seconds[latency]
         low, high = (rate, high) if float(np.mean(values > case.limit_s)) <= BUDGET else (low, rate)
-    return float(np.sqrt(low * high))
+    return low, high
 
 
-def main(seeds: int) -> None:
-    """Prints a row for each case."""
+def main(seeds: int, only: str = "") -> None:
+    """Prints a row for each case whose name has `only`."""
     print(f"{'case':28} {'truth':>6} {'sweep':>8} {'hybrid':>8} {'ratio':>6}   hybrid of each seed")
     known: dict[tuple[str, float, int], ClusterSpec] = {}
     began = time.process_time()
     for case, truth in zip(CASES, TRUTHS, strict=True):
+        if only not in case.name:
+            continue
         sweeps, hybrids = [], []
         for seed in range(seeds):
             key = ("wait" if case.latency == "wait" else "replica", case.prompt_mean, seed)
             spec = known[key] = known.get(key) or fitted(case, seed)
             hybrids.append(simulated_capacity(read_table(ClusterSpec, as_table(spec), "fitted"), case, 0.8 * truth * 1.2) / truth - 1)
         for seed in range(max(10, seeds)):
-            found = one_sweep(case, seed)
-            sweeps.append(abs(found.point / truth - 1) if found.point is not None else 1.0)
-        sweep, hybrid = float(np.median(sweeps)), float(np.median(np.abs(hybrids)))
+            point = one_sweep(case, seed).point
+            sweeps += [] if point is None else [abs(point / truth - 1)]
+        sweep, hybrid = float(np.median(sweeps or [np.nan])), float(np.median(np.abs(hybrids)))
         said = " ".join(f"{error:+.1%}" for error in hybrids)
-        print(f"{case.name:28} {truth:6.2f} {sweep:8.1%} {hybrid:8.1%} {hybrid / sweep:6.2f}   {said}", flush=True)
+        print(
+            f"{case.name:28} {truth:6.2f} {sweep:8.1%} {hybrid:8.1%} {hybrid / sweep:6.2f}   {said}; {len(sweeps)} sweeps bracket it",
+            flush=True,
+        )
     print(f"{seeds} seeds, {max(10, seeds)} sweeps a case, {time.process_time() - began:.0f} CPU s")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3, *sys.argv[2:3])

@@ -14,6 +14,7 @@ import tomli_w
 
 from loadlab.campaign.calibrate import calibrate, calibrate_observed, save_cluster
 from loadlab.campaign.imports.recording import Tool, import_file
+from loadlab.campaign.kv_use import kv_use
 from loadlab.campaign.observed import observe, plan_rows
 from loadlab.campaign.trial import prepare, record
 from loadlab.errors import InputError
@@ -82,7 +83,16 @@ def test_a_right_file_stays_as_it_is(runs: list[Path], tmp_path: Path) -> None:
     for figure in found.figures:
         assert figure.after_s == pytest.approx(figure.measured.value, rel=0.005)
     assert found.fit.values["step_s"] == pytest.approx(0.02, rel=0.01)
+    assert found.fit.values["kv_blocks"] == pytest.approx(60_000 / 16, rel=0.01)
+
+
+def test_kv_blocks_that_nothing_tells_are_kept(runs: list[Path], tmp_path: Path) -> None:
+    """As from a run whose server gave no page of metrics: up to half load no latency knows of them."""
+    used, left = observe(runs, ["m"])
+    table = tomllib.loads((tmp_path / "truth.toml").read_text())
+    found = calibrate_observed([replace(run_, kv_use=None) for run_ in used], left, table, "truth.toml", TODAY)
     assert "kv_blocks" in {f.constant.name for f in found.fit.constants if not f.is_told}
+    assert found.kv == (None, None)
 
 
 def test_a_later_run_names_the_calibration(runs: list[Path], tmp_path: Path) -> None:
@@ -187,3 +197,41 @@ def test_rows_of_a_plan_keep_their_prompts() -> None:
     found = plan_rows(plan, some)
     for place, seq in enumerate(some):
         assert replace(found.request(place), seq=0, chain=0, session=None) == replace(plan.request(int(seq)), seq=0, chain=0, session=None)
+
+
+def test_kv_blocks_are_told_by_how_full_the_server_was(tmp_path: Path) -> None:
+    """At a load at which KV memory never runs out, so that no latency knows of it."""
+    truth = cluster(tmp_path / "truth.toml")
+    paths = [run(truth, tmp_path / f"run{rate}", rate, 150, seed=int(rate)) for rate in (2.0, 3.0)]
+    wrong = cluster(tmp_path / "wrong.toml", kv_tokens=90_000)
+    found = calibrate(paths, wrong, TODAY, lambda *_: None)
+    blocks = next(f for f in found.fit.constants if f.constant.name == "kv_blocks")
+    assert blocks.is_told
+    assert blocks.value == pytest.approx(60_000 / 16, rel=0.02)
+    assert blocks.low is not None
+    assert blocks.high is not None
+    assert blocks.low <= 60_000 / 16 <= blocks.high
+    for kv in found.kv:
+        assert kv is not None
+        assert kv.before == pytest.approx(kv.measured / 1.5, rel=0.01)
+        assert kv.after == pytest.approx(kv.measured, rel=0.02)
+
+
+def test_a_share_of_something_else_moves_no_kv_blocks(tmp_path: Path) -> None:
+    """A server that counts what it caches as used is as full at 1/s as at 4/s: no number of blocks does that."""
+    truth = cluster(tmp_path / "truth.toml")
+    used, left = observe([run(truth, tmp_path / f"run{rate}", rate, 40, seed=int(rate)) for rate in (1.0, 4.0)], ["m"])
+    same = [replace(run_, kv_use=0.5) for run_ in used]
+    found = calibrate_observed(same, left, tomllib.loads((tmp_path / "truth.toml").read_text()), "truth.toml", TODAY)
+    assert "kv_blocks" in {f.constant.name for f in found.fit.constants if not f.is_told}
+    assert found.kv == (None, None)
+    assert all("may count something else" in " ".join(run_.notes) for run_ in found.runs)
+
+
+def test_kv_use_is_a_mean_over_the_time_in_which_requests_came() -> None:
+    rows = [{"t_s": float(t), "dt_s": 1.0, "kv_usage": 0.1 if t < 10 else 0.3} for t in range(40)]
+    assert kv_use(rows, 0.0, 20.0) == pytest.approx(0.2)
+    assert kv_use(rows, 9.5, 30.0) == pytest.approx((0.5 * 0.1 + 20 * 0.3) / 20.5)
+    assert kv_use(rows, 0.0, 19.0) is None  # too few
+    assert kv_use([row | {"kv_usage": None} for row in rows], 0.0, 40.0) is None
+    assert kv_use([row | {"kv_usage": 0.001} for row in rows], 0.0, 40.0) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from loadlab.campaign.hybrid import SHARES, find_hybrid, saturation_per_s
 from loadlab.campaign.probing import Probing
+from loadlab.errors import InputError
 from loadlab.planning.search import Answer
 from loadlab.simulator.files import load_cluster
 from loadlab.slo import Slo, Slos
@@ -30,7 +32,7 @@ def test_saturation_is_what_an_overloaded_cluster_serves() -> None:
 def test_a_wrong_file_and_light_levels_find_the_capacity(tmp_path: Path) -> None:
     truth, wrong = cluster(tmp_path / "truth.toml"), cluster(tmp_path / "wrong.toml", step_s=0.015, per_prefill_token_s=0.09e-3)
     probing = Probing(scenario=scenario(3.0, 100), target=truth, slos=SLOS, seed=1, host=HOST, keep_rows_in=None)
-    found = find_hybrid(probing, wrong, 250, tmp_path / "out", TODAY, lambda *_: None, simulated=2500)
+    found = find_hybrid(probing, wrong, 250, tmp_path / "out", TODAY, lambda *_: None, simulated=1000)
     assert found.result is not None
     assert found.result.answer is not Answer.CERTIFIED
     assert found.result.certified_per_s is None
@@ -72,3 +74,23 @@ def test_flags_that_contradict_it_are_refused(command: Command, tmp_path: Path) 
     smoke = ["capacity", "smoke", "--target", f"sim:{truth}", "--slo", "ttft=2s"]
     assert "--hybrid" in command(*smoke, "--hybrid", "--rates", "1,2/s").err
     assert "goes with --hybrid" in command(*smoke, "--cluster", truth).err
+
+
+def test_a_study_cut_short_goes_on_with_the_levels_it_has(tmp_path: Path) -> None:
+    """The last level is torn out: the others are not measured again, and the answer is the same."""
+    truth, wrong = cluster(tmp_path / "truth.toml"), cluster(tmp_path / "wrong.toml", step_s=0.017)
+    probing = Probing(scenario=scenario(3.0, 100), target=truth, slos=SLOS, seed=1, host=HOST, keep_rows_in=None)
+    found = find_hybrid(probing, wrong, 100, tmp_path / "out", TODAY, lambda *_: None, simulated=200)
+    with pytest.raises(InputError, match="--resume"):
+        find_hybrid(probing, wrong, 100, tmp_path / "out", TODAY, lambda *_: None, simulated=200)
+    shutil.rmtree(found.runs[-1])
+    before = {path: (path / "requests.jsonl").stat().st_mtime_ns for path in found.runs[:-1]}
+    again = find_hybrid(probing, wrong, 100, tmp_path / "out", TODAY, lambda *_: None, simulated=200, is_resumed=True)
+    assert {path: (path / "requests.jsonl").stat().st_mtime_ns for path in again.runs[:-1]} == before
+    assert again.runs == found.runs
+    assert again.calibrated.table == found.calibrated.table
+    assert again.result is not None
+    assert found.result is not None
+    assert again.result.curve is not None
+    assert found.result.curve is not None
+    assert again.result.curve.rate_per_s == found.result.curve.rate_per_s

@@ -113,7 +113,7 @@ def test_a_capacity_study_hands_its_interval_on(command: Command, tmp_path: Path
     rate = known["capacity_per_s"]
     assert found["comparisons"][0]["inputs"]["tokens_per_s"] == pytest.approx(rate["value"] * known["tokens_per_arrival"])
     assert found["comparisons"][0]["uncertainty"]["spreads"]["tokens_per_s"] == pytest.approx(
-        [rate["low"] / rate["value"], rate["high"] / rate["value"]]
+        [rate["low"] / 1.39 / rate["value"], rate["high"] / 0.72 / rate["value"]]  # the band of a T4's steps: -28 to +39 %
     )
     assert found["capacity_source"].startswith("simulated capacity of smoke on sim:")
     (tmp_path / "capacity.json").write_text("{")

@@ -24,6 +24,7 @@ def summary(*, gpus: int | None = 2, usd: float | None = 1.0, days: tuple[DayRes
     rule = Rule(low_per_s=1, spare_replicas=0, startup_s=600)
     capacity = dict.fromkeys(("value_per_s", "high_per_s", "gpu", "tokens_per_arrival", "slo_text")) | {
         "low_per_s": 1.0, "source": name, "note": "n", "gpus": gpus, "copies": 1, "is_whole": False, "digests": [], "bands": [],
+        "slow_edge": None,
     }  # fmt: skip
     demand = {
         "name": name, "description": name, "file": "d.toml", "digest": "sha256:00", "kind": "hourly", "days": 1, "mean_per_s": 1.6,
