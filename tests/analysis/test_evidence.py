@@ -134,3 +134,15 @@ def test_holm_lies_between_no_correction_and_bonferroni_and_keeps_the_order(p: l
     adjusted = holm(p)
     assert all(x <= y <= min(1.0, len(p) * x) + 1e-12 for x, y in zip(p, adjusted, strict=True))
     assert [adjusted[i] for i in np.argsort(p, kind="stable")] == sorted(adjusted)
+
+
+def test_welch_of_samples_that_do_not_vary_counts_all_values_but_two() -> None:
+    assert welch([1, 1, 1], [3, 3]) == Student(centre=2.0, se=0.0, df=3.0)
+
+
+def test_welch_needs_two_of_each_and_no_more() -> None:
+    assert welch([1.0], [1.0, 2.0]) is None
+    assert welch([1.0, 2.0], [1.0]) is None
+    found = welch([1.0, 2.0], [3.0, 7.0])
+    assert found is not None
+    assert found.df == pytest.approx(stats.ttest_ind([1.0, 2.0], [3.0, 7.0], equal_var=False).df)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from loadlab.analysis.compare import compare_runs
+from loadlab.analysis.compare import ENOUGH_PAIRS, compare_runs
 from loadlab.analysis.gating import GateVerdict, Margin, common_verdict, complete_margins, judge, parse_margin
 from loadlab.slo import Slo, Slos, parse_metric
 from tests.analysis.examples import P50, run_of, sides
@@ -134,3 +134,26 @@ def test_success_always_has_a_margin() -> None:
     own = [Margin(metric=parse_metric("success_rate"), allowed=0.2)]
     assert complete_margins(own, None) == own
     assert "attainment" in [str(m.metric) for m in complete_margins([], Slos(default=Slo(ttft=1.0), by_class={}))]
+
+
+def test_what_was_asked_for_is_all_that_blocks_beside_success() -> None:
+    slos = Slos(default=Slo(ttft=1.0), by_class={})
+    asked = [parse_margin("ttft.p50=5%")]
+    found = complete_margins(asked, slos)
+    assert [(str(margin.metric), margin.allowed) for margin in found] == [("ttft.p50", 0.05), ("success_rate", 0.01)]
+    assert [(str(m.metric), m.allowed) for m in complete_margins([], slos)][-2:] == [("attainment", 0.01), ("success_rate", 0.01)]
+    assert "attainment" not in [str(m.metric) for m in complete_margins([], None)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "fewest", "more", "said"),
+    [
+        (1, 2, ENOUGH_PAIRS - 1, "1 run a side: too few to say how runs vary, 2 are asked for"),
+        (1, 9, 8, "1 run a side: too few to say how runs vary, 9 are asked for"),
+        (2, 3, 1, "2 runs a side: too few to say how runs vary, 3 are asked for"),
+        (5, 8, 3, "5 runs a side: too few to say how runs vary, 8 are asked for"),
+    ],
+)
+def test_too_few_runs_are_told_with_how_many_more(runs: int, fewest: int, more: int, said: str) -> None:
+    (check,) = judge(compare_runs(*sides([0.02] * runs), [METRIC]), [parse_margin("ttft.p50=10%")], fewest).checks
+    assert (check.more_pairs, check.note) == (more, said)

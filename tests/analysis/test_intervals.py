@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
-from scipy.stats import binom, binomtest, quantile_test, t
+from scipy.stats import binom, binomtest, norm, quantile_test, t
 
 from loadlab.analysis import intervals
 from loadlab.analysis.intervals import (
@@ -285,3 +285,67 @@ def test_block_by_block_every_near_covariance_is_the_plain_sum(n: int) -> None:
     series = np.random.default_rng(n).normal(size=n) + 1.0
     plain = [float(series[: n - lag] @ series[lag:]) for lag in range(400)]
     assert intervals._near_covariances(series, 512)[:400] == pytest.approx(plain, abs=1e-6)
+
+
+# --- by the formulas, term by term -------------------------------------------------------------------------------------------------
+
+
+def cautious_time_by_hand(series: np.ndarray) -> float:
+    """The formulas of the docstrings with loops: Geyer's pairs, their error, batch means."""
+    n, d = len(series), series - series.mean()
+    rho = [float((d[: n - lag] * d[lag:]).sum() / (d * d).sum()) for lag in range(n)]
+    lags = 0
+    while lags + 1 < n and rho[lags] + rho[lags + 1] > 0:
+        lags += 2
+    total = max(1.0, min(2 * sum(rho[:lags]) - 1, n))
+    with_error = total * (1 + math.sqrt(2 * (2 * lags + 1) / n)) if total > 1 else total
+    size, by_batches = n // 20, 0.0
+    if size >= 2:
+        means = [series[i * size : (i + 1) * size].mean() for i in range(20)]
+        by_batches = (t.ppf(0.975, 19) / norm.ppf(0.975)) ** 2 * size * np.var(means, ddof=1) / series.var()
+    return min(max(1.0, with_error, by_batches), n)
+
+
+@pytest.mark.parametrize(
+    ("n", "rho"), [(3, 0.5), (30, 0.5), (39, 0.9), (40, 0.9), (59, 0.0), (200, 0.3), (700, 0.9), (701, 0.99), (1500, 0.999), (2500, 0.6)]
+)
+def test_the_cautious_time_is_the_larger_of_two_formulas(n: int, rho: float) -> None:
+    for seed in range(6):
+        series = ar1(n, rho, seed)
+        assert intervals.cautious_time(series) == pytest.approx(cautious_time_by_hand(series), rel=6e-6)
+    assert intervals.cautious_time(np.arange(float(n))) == pytest.approx(cautious_time_by_hand(np.arange(float(n))), rel=6e-6)
+
+
+def test_two_values_are_worth_one_at_least() -> None:
+    assert intervals.cautious_time(np.array([1.0])) == 1.0
+    assert 1.0 <= intervals.cautious_time(np.array([1.0, 2.0])) <= 2.0
+
+
+@pytest.mark.parametrize(("p", "levels"), [(0.02, (0.1, 0.02)), (0.5, (0.5,)), (0.99, (0.9, 0.99))])
+def test_the_dependence_of_a_quantile_is_that_of_being_slower(p: float, levels: tuple[float, ...]) -> None:
+    values = np.round(ar1(2000, 0.9, 8), 1)  # with ties
+    slow = [values > np.sort(values)[math.ceil(round(level * 2000, 9)) - 1] for level in levels]
+    assert autocorrelation_time(values, p) == max(intervals.cautious_time(series) for series in slow)
+
+
+def test_an_estimate_is_two_order_statistics_around_a_third() -> None:
+    values = np.random.default_rng(9).permutation(np.arange(1.0, 2001.0))
+    found = quantile_estimate(values, 0.9, confidence=0.8)
+    assert found.tau is not None
+    assert (found.value, found.n, found.n_effective, found.note) == (1800.0, 2000, 2000 / found.tau, "")
+    assert (found.low, found.high) == intervals.interval_ranks(2000, 0.9, 0.8, found.tau)
+
+
+def test_300_effective_values_suffice() -> None:
+    assert quantile_estimate(np.ones(300), 0.5).needs_n is None
+    assert quantile_estimate(np.ones(299), 0.5).needs_n == 300
+
+
+def test_what_is_unbounded_is_told_with_what_would_bound_it() -> None:
+    assert quantile_estimate(np.ones(3), 0.5).note == (
+        "unbounded below and above: that takes 6 requests (6 effective), there are 3 effective"  # 0.5^6 <= 0.025 < 0.5^5
+    )
+    assert quantile_estimate(np.ones(100), 0.01).note.startswith("unbounded below: that takes 368 requests")
+    told = intervals._unbounded_note(0.99, 0.95, 50.0, 2.0, False, True)
+    assert told == "unbounded above: that takes 736 requests (368 effective), there are 50 effective"
+    assert quantile_estimate(np.empty(0), 0.5).note == "nothing was measured"
