@@ -283,8 +283,8 @@ def test_a_claim_of_impossible_shares_is_refused(p: float, violations: int, conf
 @pytest.mark.parametrize("n", [500, 3585, 3586, 9000])
 def test_block_by_block_every_near_covariance_is_the_plain_sum(n: int) -> None:
     series = np.random.default_rng(n).normal(size=n) + 1.0
-    plain = [float(series[: n - lag] @ series[lag:]) for lag in range(400)]
-    assert intervals._near_covariances(series, 512)[:400] == pytest.approx(plain, abs=1e-6)
+    plain = [float(series[: n - lag] @ series[lag:]) for lag in range(min(512, n))]
+    assert intervals._near_covariances(series, 512)[:n] == pytest.approx(plain, abs=1e-6)
 
 
 # --- by the formulas, term by term -------------------------------------------------------------------------------------------------
@@ -316,16 +316,23 @@ def test_the_cautious_time_is_the_larger_of_two_formulas(n: int, rho: float) -> 
     assert intervals.cautious_time(np.arange(float(n))) == pytest.approx(cautious_time_by_hand(np.arange(float(n))), rel=6e-6)
 
 
+def test_twenty_batches_of_two_are_the_least() -> None:
+    assert intervals.batch_time(np.arange(39.0)) == 0.0
+    assert intervals.batch_time(np.arange(40.0)) == pytest.approx(2 * np.var(np.arange(0.5, 40, 2), ddof=1) / np.var(np.arange(40)))
+
+
 def test_two_values_are_worth_one_at_least() -> None:
+    assert integrated_time(np.array([3.0])) == 1.0
     assert intervals.cautious_time(np.array([1.0])) == 1.0
     assert 1.0 <= intervals.cautious_time(np.array([1.0, 2.0])) <= 2.0
 
 
 @pytest.mark.parametrize(("p", "levels"), [(0.02, (0.1, 0.02)), (0.5, (0.5,)), (0.99, (0.9, 0.99))])
 def test_the_dependence_of_a_quantile_is_that_of_being_slower(p: float, levels: tuple[float, ...]) -> None:
-    values = np.round(ar1(2000, 0.9, 8), 1)  # with ties
-    slow = [values > np.sort(values)[math.ceil(round(level * 2000, 9)) - 1] for level in levels]
-    assert autocorrelation_time(values, p) == max(intervals.cautious_time(series) for series in slow)
+    series = ar1(2000, 0.9, 8)
+    for values in (series, np.round(series, 1)):  # without ties, and with
+        slow = [values > np.sort(values)[math.ceil(round(level * 2000, 9)) - 1] for level in levels]
+        assert autocorrelation_time(values, p) == max(intervals.cautious_time(x) for x in slow)
 
 
 def test_an_estimate_is_two_order_statistics_around_a_third() -> None:
@@ -348,4 +355,22 @@ def test_what_is_unbounded_is_told_with_what_would_bound_it() -> None:
     assert quantile_estimate(np.ones(100), 0.01).note.startswith("unbounded below: that takes 368 requests")
     told = intervals._unbounded_note(0.99, 0.95, 50.0, 2.0, False, True)
     assert told == "unbounded above: that takes 736 requests (368 effective), there are 50 effective"
+    sorted_ones = quantile_estimate(np.arange(100.0), 0.99)
+    assert sorted_ones.n_effective is not None
+    assert sorted_ones.note.endswith(f"there are {sorted_ones.n_effective:,.0f} effective")
     assert quantile_estimate(np.empty(0), 0.5).note == "nothing was measured"
+
+
+def test_ten_failures_show_their_own_clustering() -> None:
+    latencies = np.arange(200.0)  # as dependent as can be
+    for failures, stands_in in ((9, True), (10, False)):
+        hits = np.arange(200) % 20 != 3
+        hits[: 20 * (10 - failures)] = True
+        assert (share_estimate(hits, latencies) != share_estimate(hits)) == stands_in
+
+
+def test_nothing_or_all_is_an_exact_end() -> None:
+    assert all(
+        intervals.wilson(0, n, c) == (0.0, pytest.approx(1 - intervals.wilson(n, n, c)[0])) for n in range(1, 99) for c in (0.8, 0.95)
+    )  # type: ignore[index]
+    assert requests_for_claim(0.99) == 299

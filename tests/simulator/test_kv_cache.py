@@ -111,6 +111,22 @@ def test_a_replica_that_lost_its_memory_is_no_longer_looked_at() -> None:
     assert {key: list(holders) for key, holders in of_pool.items()} == {2: [1]}
 
 
+def test_blocks_that_nothing_can_hit_join_their_like() -> None:
+    pool = BlockPool(12, 4)
+    pool.release([share(pool, 1, 4)], 0, 0)
+    pool.take(6)
+    pool.release((), 2, 0)
+    pool.release((), 3, 1)
+    assert [run.blocks for run in pool.unreferenced.values()] == [4, 5]
+    assert (pool.free, pool.cached) == (3, 9)
+
+
+def test_a_run_that_never_had_a_block_is_forgotten_with_its_last_holder() -> None:
+    pool = BlockPool(4, 4)
+    pool.release([share(pool, 1, 0)], 0, 0)
+    assert pool.runs == {}
+
+
 class Holder:
     """A sequence as the pool sees it."""
 
@@ -179,6 +195,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert sum(run.blocks for run in unreferenced.values()) == self.pool.cached
         assert all(run.references == 0 and run.key == key for key, run in unreferenced.items())
         assert not unreferenced or next(iter(unreferenced)) >= 0
+        assert all(0 < run.blocks <= 2 for run in self.pool.runs.values()), "as many as were published, less what was evicted"
         assert self.pool.unreferenced_blocks(list(self.pool.runs.values())) == sum(run.blocks for k, run in unreferenced.items() if k >= 0)
 
     @invariant()

@@ -109,3 +109,11 @@ def test_the_end_gives_what_is_left_once() -> None:
     assert reader.feed(b"data: a\n") == []
     assert reader.end() == [(b"", b"a")]
     assert reader.end() == []
+
+
+def test_the_largest_event_may_wait_for_its_blank_line_and_no_byte_more() -> None:
+    reader = EventReader()
+    assert reader.feed(b"data: " + b"x" * (MAX_EVENT_BYTES - 6) + b"\n") == []
+    assert [len(data) for _, data in reader.feed(b"\n")] == [MAX_EVENT_BYTES - 6]
+    assert reader.feed(b"data: a\n\n" + b"x" * (MAX_EVENT_BYTES + 2)) == [(b"", b"a")]
+    assert reader.is_too_long
