@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -205,3 +207,26 @@ def test_a_threshold_of_400_characters_is_read_and_a_longer_one_is_not() -> None
     assert parse_threshold(text.replace(" < ", " " * (400 - len(text)) + " < ")).limit == 1.0
     with pytest.raises(ValueError, match="is not a threshold"):
         parse_threshold(text.replace(" < ", " " * (401 - len(text)) + " < "))
+
+
+@pytest.mark.parametrize("text", ["server.kv_usage.mean", "server.gpu_power_w.max", "server.prefix_hit_rate", "server.preemptions.count"])
+def test_metrics_of_the_server_are_read(text: str) -> None:
+    assert str(parse_metric(text)) == text
+    assert parse_metric(text).is_of_server
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("server.kv_usage.p95", "server.kv_usage needs .mean (over time and replicas) or .max (of any replica)"),
+        ("server.kv_usage", "server.kv_usage needs .mean (over time and replicas) or .max (of any replica)"),
+        ("server.prefix_hit_rate.mean", "server.prefix_hit_rate stands alone"),
+        ("server.preemptions.rate", "server.preemptions has one statistic: server.preemptions.count"),
+        ("oom.mean", "oom needs .count or .rate (of planned requests)"),
+        ("goodput.mean", "goodput stands alone"),
+        ("error_budget.mean", "error_budget has one statistic: error_budget.burn"),
+    ],
+)
+def test_a_statistic_that_a_metric_lacks_is_told_with_those_that_it_has(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"{re.escape(said)}$"):
+        parse_metric(text)
