@@ -155,3 +155,26 @@ def test_the_pairs_needed_are_those_of_the_formula_tried_one_by_one(differences:
     distance, sd = abs(np.mean(differences) - margin), np.std(differences, ddof=1)
     quantiles = ((k, stats.t.ppf(0.95, k - 1) + stats.t.ppf(0.8, k - 1)) for k in range(2, 10_001))
     assert pairs_needed(differences, margin) == next(k for k, sum_of_two in quantiles if sum_of_two * sd / math.sqrt(k) <= distance)
+
+
+def test_more_pairs_are_counted_exactly_at_every_ratio_of_distance_and_spread() -> None:
+    for distance in np.linspace(0.4, 6, 60):
+        differences = [distance - 1.0, distance, distance + 1.0]  # sd = 1
+        quantiles = ((k, stats.t.ppf(0.95, k - 1) + stats.t.ppf(0.8, k - 1)) for k in range(2, 10_001))
+        assert pairs_needed(differences, 0.0) == next(k for k, sum_of_two in quantiles if sum_of_two / math.sqrt(k) <= distance)
+
+
+@pytest.mark.parametrize(("alpha", "rank"), [(0.05, 12), (3 / 256, 3), (0.0195, 4), (1 / 256, 1)])
+def test_bounds_of_sign_flips_are_order_statistics_of_the_subset_means(alpha: float, rank: int) -> None:
+    """255 subset means cut the line into 256 pieces."""
+    found = evidence_of(EIGHT)
+    means = sorted(np.mean(subset) for size in range(1, 9) for subset in itertools.combinations(EIGHT, size))
+    assert found is not None
+    assert bounds(found, alpha) == pytest.approx((means[rank - 1], means[-rank]), abs=1e-12)
+
+
+def test_sign_flips_bound_nothing_below_their_smallest_p_value() -> None:
+    found = evidence_of(EIGHT)
+    assert found is not None
+    assert bounds(found, 0.003) == (-math.inf, math.inf)
+    assert bounds(found) == bounds(found, 0.05)

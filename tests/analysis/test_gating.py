@@ -182,6 +182,14 @@ def test_an_open_check_that_is_worse_than_its_margin_says_so() -> None:
     assert (check.verdict, check.note) == (GateVerdict.INCONCLUSIVE, "worse by more than the margin, but not surely")
 
 
+def test_the_pairs_that_would_settle_a_check_are_those_of_the_formula() -> None:
+    for differences in ([0.0, 0.06, 0.02, 0.04, 0.03], [0.0, 0.09, 0.02, 0.04, 0.03], [0.02, 0.10, 0.07, 0.05, 0.03]):
+        (check,) = judge(compare_runs(*sides(differences), [METRIC]), [parse_margin("ttft.p50=5%")]).checks
+        needed = pairs_needed(differences, math.log(1.05))
+        assert needed is not None
+        assert (check.verdict, check.more_pairs) == (GateVerdict.INCONCLUSIVE, max(1, needed - 5))
+
+
 def test_as_many_pairs_as_asked_for_are_enough() -> None:
     assert verdict_at("ttft.p50=5%", [0.2, 0.2001], 2) is GateVerdict.REGRESSED
     assert verdict_at("ttft.p50=10%", FIVE, 5) is GateVerdict.PASSED
