@@ -230,3 +230,18 @@ def test_metrics_of_the_server_are_read(text: str) -> None:
 def test_a_statistic_that_a_metric_lacks_is_told_with_those_that_it_has(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=f"{re.escape(said)}$"):
         parse_metric(text)
+
+
+def test_labels_of_a_metric_of_the_server_are_refused_with_the_reason() -> None:
+    with pytest.raises(
+        ValueError, match=r"^'server.kv_usage.mean\{class=a\}': server.kv_usage is of the server, which does not know whose"
+    ):
+        parse_metric("server.kv_usage.mean{class=a}")
+
+
+def test_a_refusal_repeats_what_was_written() -> None:
+    for text in ("ttft", "ttft.median"):
+        with pytest.raises(ValueError, match=f"^'{re.escape(text)}': ttft needs"):
+            parse_metric(text)
+    with pytest.raises(ValueError, match=r"^'latency' is not a metric; There are: ttft"):
+        parse_metric("latency")

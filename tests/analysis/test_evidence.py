@@ -178,3 +178,18 @@ def test_sign_flips_bound_nothing_below_their_smallest_p_value() -> None:
     assert found is not None
     assert bounds(found, 0.003) == (-math.inf, math.inf)
     assert bounds(found) == bounds(found, 0.05)
+
+
+def test_signs_are_flipped_up_to_sixteen_pairs() -> None:
+    d = list(np.linspace(0.5, 2.0, 17))
+    assert isinstance(evidence_of(d[:16]), SignFlip)
+    assert isinstance(evidence_of(d), Student)
+
+
+def test_a_margin_at_a_subset_mean_counts_against_both_statements() -> None:
+    """Eight powers of two, whose smallest and largest subset means are the smallest and the largest of them."""
+    found = evidence_of([2.0**k for k in range(8)])
+    assert found is not None
+    assert p_above(found, 1.0) == 2 / 256
+    assert p_below(found, 128.0) == 2 / 256
+    assert p_above(found, 0.5) == p_below(found, 129.0) == 1 / 256
