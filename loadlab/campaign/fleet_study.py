@@ -131,7 +131,7 @@ def notes_on(study: FleetStudy, day: Day) -> tuple[str, ...]:
     if not played.is_whole:
         notes.append(
             f"each hour is played by its busiest {played.minutes} min, one after another, at its own rate; start-up takes its real time, "
-            f"so what is late weighs up to {MINUTES_PER_HOUR / played.minutes:.2g} times as much in an hour as it would"
+            f"so what is late weighs up to {heavier_text(MINUTES_PER_HOUR / played.minutes)} in an hour as it would"
         )
     arrivals = day.scenario.load.arrivals if isinstance(day.scenario.load, OpenLoop) else None
     if not isinstance(arrivals, Poisson):
@@ -144,6 +144,11 @@ def notes_on(study: FleetStudy, day: Day) -> tuple[str, ...]:
     if changed:
         notes.append(changed)
     return tuple(notes)
+
+
+def heavier_text(ratio: float) -> str:
+    """ "4.3 times as much"; "1.03 times as much": never "1 times", since an hour that is not played whole weighs more."""
+    return f"{ratio:.2f} times as much" if ratio < 2 else f"{ratio:.2g} times as much"
 
 
 def _changed_conditions(unit: Unit, day: Day) -> str:
