@@ -14,7 +14,7 @@ import tomli_w
 from loadlab.campaign.fleet import Asked, Price, Unit
 from loadlab.campaign.fleet_day import Day, Lost, choose_minutes, day_cluster, day_scenario, minutes_of_day
 from loadlab.campaign.fleet_play import Way, play_day, slos_of
-from loadlab.campaign.study_band import capacity_scales
+from loadlab.campaign.study_band import capacity_scales, edges_text, has_simulated_edges
 from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.curves import SECONDS_PER_DAY
@@ -200,7 +200,12 @@ def _slow_edge(study: FleetStudy) -> Json | None:
     if down == 1:
         return None
     rule = replace(study.plan.rule, low_per_s=study.plan.rule.low_per_s * down)
-    return {"low_per_s": rule.low_per_s, "replicas": int(plan_fleet(study.asked.per_s, rule).static.sum())}
+    return {
+        "low_per_s": rule.low_per_s,
+        "replicas": int(plan_fleet(study.asked.per_s, rule).static.sum()),
+        "is_simulated": has_simulated_edges(study.unit.study or {}),
+        "note": edges_text(study.unit.study or {}),
+    }
 
 
 def demand_facts(asked: Asked, tokens_per_arrival: float | None) -> Json:
