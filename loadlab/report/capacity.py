@@ -98,7 +98,7 @@ def sentence(result: SearchResult) -> str:
             return f"{result.answer.value}: {result.note}"
 
 
-def edges_sentence(summary: Json) -> str | None:
+def edges_sentence(summary: Mapping[str, Any]) -> str | None:
     """The capacity at both edges of the band of step times, where they were simulated."""
     found = summary.get("band_edges")
     if found is None:
