@@ -43,6 +43,30 @@ def test_a_fleet(hours: list[str] | None, word: str, tone: str) -> None:
     assert (found["word"], found["tone"]) == (word, tone)
 
 
+@pytest.mark.parametrize(
+    ("static", "late", "lost", "word", "tone"),
+    [
+        ("held", "broken", "held", "3 REPLICAS: HOLDS ALWAYS ON, MISSED AUTOSCALED", "open"),
+        ("held", "held", "broken", "3 REPLICAS: HOLDS ALWAYS ON, MISSED WITH A REGION LOST", "open"),
+        ("held", "broken", "broken", "3 REPLICAS: HOLDS ALWAYS ON, MISSED AUTOSCALED AND WITH A REGION LOST", "open"),
+        ("broken", "broken", "held", "3 REPLICAS: BROKEN", "alarm"),
+        ("held", "held", "held", "3 REPLICAS: HOLDS", "good"),
+    ],
+)
+def test_a_fleet_is_not_green_where_another_simulated_day_missed_the_slo(static: str, late: str, lost: str, word: str, tone: str) -> None:
+    """An autoscaler that is late, or a region that is lost, is told in words; the always-on day alone makes nothing green."""
+    days = [
+        {"name": name, "about": f"as {name}", "hours": [{"verdict": verdict} for verdict in ("held", last, last)]}
+        for name, last in (("static", static), ("late", late), ("static, eu lost", lost))
+    ]
+    facts = {"demand": {"description": "a desk"}, "capacity": {}, "static": {"replicas": 3}, "sentences": ["so"], "notes": [], "unsure": []}
+    found = fleet_verdict({**facts, "days": days})
+    assert (found["word"], found["tone"]) == (word, tone)
+    answer = dict(found["rows"])["Answer"]
+    assert ("A simulated day missed the SLO: late (as late), in hours 1 to 2." in answer) == (late == "broken")
+    assert ("A simulated day missed the SLO: static, eu lost (as static, eu lost), in hours 1 to 2." in answer) == (lost == "broken")
+
+
 def point(**values: Any) -> dict[str, Any]:
     numbers = {"success_rate": 1.0, "attainment": 0.99, "ttft_p95_s": 0.5, "overloaded": False, "n": 60, "seed": 1}
     return numbers | values
