@@ -107,7 +107,10 @@ def _print_lines(lines: list[str], screen: Screen) -> None:
     from loadlab.report.columns import say
 
     for line in lines:
-        say(screen.tables, line)
+        if line:
+            say(screen.tables, line)
+        else:
+            screen.tables.print()
 
 
 def _check_figure(out: Path | None, flag: str = "--out") -> None:

@@ -91,6 +91,7 @@ def test_on_a_terminal_sentences_wrap_between_words_and_elsewhere_they_are_whole
     shown = CliRunner().invoke(app, words, env={"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}).stdout
     assert max(map(len, shown.splitlines())) <= width
     piped = CliRunner().invoke(app, words).stdout
+    assert [line == "" for line in map(str.strip, shown.splitlines())].count(True) == piped.splitlines().count("")
     for warning in warnings:
         assert f"beware: {warning}" in piped.splitlines()
         assert f"beware: {warning}" in " ".join(shown.split())  # no word was cut
