@@ -75,7 +75,7 @@ def _capacity_answer(found: Sequence[Json]) -> tuple[str, str, list[str]]:
 def _asked(summary: Json, cells: pd.DataFrame) -> Iterator[str]:
     told = [f"{axis} ({_values(list(dict.fromkeys(map(str, cells[axis]))))})" for axis in summary["axes"]]
     requests = sum(row["n"] for row in summary["rows"])
-    yield f"Every combination of {' and '.join(told)}: {len(cells):,} cells, {len(summary['rows']):,} runs, {requests:,} requests."
+    yield f"Every {'value' if len(told) == 1 else 'combination'} of {' and '.join(told)}: {len(cells):,} cells, {len(summary['rows']):,} runs, {requests:,} requests."
     if summary["slo_text"]:
         yield f"SLO: {summary['slo_text']}."
 
@@ -87,12 +87,11 @@ def _values(values: Sequence[str]) -> str:
 def _sure(summary: Json, cells: pd.DataFrame) -> Iterator[str]:
     if any(one["value"] is not None for one in summary["capacities_per_s"]):
         yield "A capacity is where the fit meets the budget: a best guess with its 90 % interval. To prove one: loadlab capacity."
-    least = int(cells["seeds"].min())
-    yield (
-        "Some cells have one run: what another seed would give is not known."
-        if least == 1
-        else f"Medians over {least} runs a cell or more."
-    )
+    least, most = int(cells["seeds"].min()), int(cells["seeds"].max())
+    if least == 1:
+        yield f"{'One run a cell' if most == 1 else 'Some cells have one run'}: what another seed would give is not known."
+    else:
+        yield f"Medians over {least} runs a cell{'' if least == most else ' or more'}."
     if over := int((cells["overloaded"] > 0).sum()):
         yield f"In {over:,} of {len(cells):,} cells a run was overloaded: its latencies grow with its length."
     if failed := sum(row["success_rate"] < 1 for row in summary["rows"]):
@@ -136,7 +135,8 @@ def _cell_table(summary: Json, cells: pd.DataFrame) -> PageTable:
         mark = "! overloaded" if row["overloaded"] else ""
         rows.append([*(str(row[axis]) for axis in axes), f"{int(n.iloc[i]):,}", f"{int(row['seeds'])}", *told, mark])
     hidden = f" The first {MAX_CELLS} are here, all of them in sweep.csv." if len(cells) > MAX_CELLS else ""
-    note = f"Medians over the runs of a cell, in brackets the least and the greatest.{hidden} Every run, with its plan's digest: sweep.csv."
+    medians_of = "Medians over the runs of a cell, in brackets the least and the greatest. " if cells["seeds"].max() > 1 else ""
+    note = f"{medians_of}Every run, with its plan's digest: sweep.csv.{hidden}"
     heads = (*axes, "n", "runs", *(HEADS[name] for name in numbers), "")
     return PageTable(title="Cells", heads=heads, rows=rows, note=note)
 
