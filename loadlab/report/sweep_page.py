@@ -75,7 +75,8 @@ def _capacity_answer(found: Sequence[Json]) -> tuple[str, str, list[str]]:
 def _asked(summary: Json, cells: pd.DataFrame) -> Iterator[str]:
     told = [f"{axis} ({_values(list(dict.fromkeys(map(str, cells[axis]))))})" for axis in summary["axes"]]
     requests = sum(row["n"] for row in summary["rows"])
-    yield f"Every {'value' if len(told) == 1 else 'combination'} of {' and '.join(told)}: {len(cells):,} cells, {len(summary['rows']):,} runs, {requests:,} requests."
+    every = "Every value" if len(told) == 1 else "Every combination"
+    yield f"{every} of {' and '.join(told)}: {len(cells):,} cells, {len(summary['rows']):,} runs, {requests:,} requests."
     if summary["slo_text"]:
         yield f"SLO: {summary['slo_text']}."
 
