@@ -8,7 +8,7 @@ DEMO := reports/runs/t4-study
 DEMO_HTTP := reports/runs/demo-http
 PORT ?= 8642
 
-.PHONY: help pictures demo demo-http reports notebook docs drawing test lint types layers bench sbom wheel coverage lock clean
+.PHONY: help pictures demo demo-http reports notebook docs drawing test lint types layers bench sbom wheel coverage mutants lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -115,6 +115,11 @@ coverage: $(VENV)/.installed-dev  ## Statement coverage of the rooms that comput
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --sort=miss
 
+mutants: $(VENV)/.installed-dev  ## Change the code that judges, one place at a time: which changes does no test notice?
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group mutants
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
+
 pictures: $(VENV)/.installed  ## Draw the terminal pictures in docs/pictures from what the commands print now.
 	$(BIN)/python docs/pictures/terminal.py
 
@@ -125,4 +130,4 @@ lock:  ## Pin what pyproject.toml asks for, with hashes.
 		--custom-compile-command "make lock" pyproject.toml --group build --group dev --group docs --output-file requirements-dev.lock
 
 clean:  ## Remove what was built; runs stay.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist .coverage .coverage.* *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist mutants .coverage .coverage.* *.egg-info

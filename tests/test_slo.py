@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -157,3 +159,74 @@ def test_comparisons_are_those_of_numbers(comparison: Comparison, value: float, 
     assume(value == limit or abs(value - limit) > 1e-9 * (abs(value) + abs(limit)))
     assert comparison.holds(value, limit) == {"<": value < limit, "<=": value <= limit, ">": value > limit, ">=": value >= limit,
                                               "==": value == limit}[comparison.value]  # fmt: skip
+
+
+def test_the_target_of_all_is_the_scenarios_else_the_strictest_of_the_classes() -> None:
+    classes = {"a": {"slo": {"target": "90%"}}, "b": {"slo": {"target": "99.5%"}}, "c": {"slo": {"ttft": "1s"}}}
+    only_classes = read_slos({"classes": classes}, "x.toml")
+    assert only_classes is not None
+    assert [only_classes.target_of(name) for name in (None, "a", "b", "c")] == [0.995, 0.9, 0.995, 0.99]
+    both = read_slos({"slo": {"target": "95%"}, "classes": classes}, "x.toml")
+    assert both is not None
+    assert [both.target_of(name) for name in (None, "a", "c")] == [0.95, 0.9, 0.95]
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [({"slo": {"ttft": -1}}, "slo.ttft"), ({"classes": {"a": {"slo": {"ttft": -1}}}}, "classes.a.slo.ttft")]
+)
+def test_a_bad_limit_is_told_with_its_file_and_key(table: dict, key: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_slos(table, "x.toml")
+    assert "x.toml" in str(caught.value)
+    assert key in str(caught.value)
+
+
+def test_labels_are_told_and_written_as_a_person_would() -> None:
+    with pytest.raises(ValueError, match="names class twice"):
+        parse_metric("ttft.p95{class=a,class=b}")
+    with pytest.raises(ValueError, match="the labels are class, model, tier"):
+        parse_metric("ttft.p95{colour=red}")
+    assert str(parse_metric('ttft.p95{class="chat"}')) == "ttft.p95{class=chat}"
+    assert parse_metric('ttft.p95{class="XaX"}').labels == (("class", "XaX"),)
+
+
+def test_numbers_apart_in_the_eleventh_digit_are_not_equal() -> None:
+    assert Comparison.LESS.holds(1 - 1e-10, 1.0)
+    assert not Comparison.LESS.holds(1 - 1e-14, 1.0)
+    assert Comparison.GREATER.holds(1 + 1e-10, 1.0)
+
+
+def test_a_share_may_be_any_from_nothing_to_all() -> None:
+    assert [parse_threshold(f"success_rate >= {share}").limit for share in ("0%", "100%")] == [0.0, 1.0]
+    with pytest.raises(ValueError, match="from 0% to 100%"):
+        parse_threshold("success_rate >= 150%")
+
+
+def test_a_threshold_of_400_characters_is_read_and_a_longer_one_is_not() -> None:
+    text = "ttft.p95 < 1s"
+    assert parse_threshold(text.replace(" < ", " " * (400 - len(text)) + " < ")).limit == 1.0
+    with pytest.raises(ValueError, match="is not a threshold"):
+        parse_threshold(text.replace(" < ", " " * (401 - len(text)) + " < "))
+
+
+@pytest.mark.parametrize("text", ["server.kv_usage.mean", "server.gpu_power_w.max", "server.prefix_hit_rate", "server.preemptions.count"])
+def test_metrics_of_the_server_are_read(text: str) -> None:
+    assert str(parse_metric(text)) == text
+    assert parse_metric(text).is_of_server
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("server.kv_usage.p95", "server.kv_usage needs .mean (over time and replicas) or .max (of any replica)"),
+        ("server.kv_usage", "server.kv_usage needs .mean (over time and replicas) or .max (of any replica)"),
+        ("server.prefix_hit_rate.mean", "server.prefix_hit_rate stands alone"),
+        ("server.preemptions.rate", "server.preemptions has one statistic: server.preemptions.count"),
+        ("oom.mean", "oom needs .count or .rate (of planned requests)"),
+        ("goodput.mean", "goodput stands alone"),
+        ("error_budget.mean", "error_budget has one statistic: error_budget.burn"),
+    ],
+)
+def test_a_statistic_that_a_metric_lacks_is_told_with_those_that_it_has(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"{re.escape(said)}$"):
+        parse_metric(text)

@@ -134,3 +134,24 @@ def test_holm_lies_between_no_correction_and_bonferroni_and_keeps_the_order(p: l
     adjusted = holm(p)
     assert all(x <= y <= min(1.0, len(p) * x) + 1e-12 for x, y in zip(p, adjusted, strict=True))
     assert [adjusted[i] for i in np.argsort(p, kind="stable")] == sorted(adjusted)
+
+
+def test_welch_of_samples_that_do_not_vary_counts_all_values_but_two() -> None:
+    assert welch([1, 1, 1], [3, 3]) == Student(centre=2.0, se=0.0, df=3.0)
+
+
+def test_welch_needs_two_of_each_and_no_more() -> None:
+    assert welch([1.0], [1.0, 2.0]) is None
+    assert welch([1.0, 2.0], [1.0]) is None
+    found = welch([1.0, 2.0], [3.0, 7.0])
+    assert found is not None
+    assert found.df == pytest.approx(stats.ttest_ind([1.0, 2.0], [3.0, 7.0], equal_var=False).df)
+
+
+@pytest.mark.parametrize(
+    ("differences", "margin"), [([0.5, 0.50001], 0.0), ([0.05, 0.03, 0.06], 0.0), ([0.0, 0.06, 0.02, 0.04], 0.05), (EIGHT, 0.0)]
+)
+def test_the_pairs_needed_are_those_of_the_formula_tried_one_by_one(differences: list[float], margin: float) -> None:
+    distance, sd = abs(np.mean(differences) - margin), np.std(differences, ddof=1)
+    quantiles = ((k, stats.t.ppf(0.95, k - 1) + stats.t.ppf(0.8, k - 1)) for k in range(2, 10_001))
+    assert pairs_needed(differences, margin) == next(k for k, sum_of_two in quantiles if sum_of_two * sd / math.sqrt(k) <= distance)

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from loadlab.analysis.compare import compare_runs
-from loadlab.analysis.gating import GateVerdict, Margin, common_verdict, complete_margins, judge, parse_margin
+from loadlab.analysis.compare import ENOUGH_PAIRS, compare_runs
+from loadlab.analysis.evidence import pairs_needed
+from loadlab.analysis.gating import Check, GateVerdict, Margin, common_verdict, complete_margins, judge, parse_margin
 from loadlab.slo import Slo, Slos, parse_metric
 from tests.analysis.examples import P50, run_of, sides
 
@@ -134,3 +135,68 @@ def test_success_always_has_a_margin() -> None:
     own = [Margin(metric=parse_metric("success_rate"), allowed=0.2)]
     assert complete_margins(own, None) == own
     assert "attainment" in [str(m.metric) for m in complete_margins([], Slos(default=Slo(ttft=1.0), by_class={}))]
+
+
+def test_what_was_asked_for_is_all_that_blocks_beside_success() -> None:
+    slos = Slos(default=Slo(ttft=1.0), by_class={})
+    asked = [parse_margin("ttft.p50=5%")]
+    found = complete_margins(asked, slos)
+    assert [(str(margin.metric), margin.allowed) for margin in found] == [("ttft.p50", 0.05), ("success_rate", 0.01)]
+    assert [(str(m.metric), m.allowed) for m in complete_margins([], slos)][-2:] == [("attainment", 0.01), ("success_rate", 0.01)]
+    assert "attainment" not in [str(m.metric) for m in complete_margins([], None)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "fewest", "more", "said"),
+    [
+        (1, 2, ENOUGH_PAIRS - 1, "1 run a side: too few to say how runs vary, 2 are asked for"),
+        (1, 9, 8, "1 run a side: too few to say how runs vary, 9 are asked for"),
+        (2, 3, 1, "2 runs a side: too few to say how runs vary, 3 are asked for"),
+        (5, 8, 3, "5 runs a side: too few to say how runs vary, 8 are asked for"),
+    ],
+)
+def test_too_few_runs_are_told_with_how_many_more(runs: int, fewest: int, more: int, said: str) -> None:
+    (check,) = judge(compare_runs(*sides([0.02] * runs), [METRIC]), [parse_margin("ttft.p50=10%")], fewest).checks
+    assert (check.more_pairs, check.note) == (more, said)
+
+
+def successes(falls: list[float], margin: str) -> Check:
+    """The check of success rates that fall by these shares."""
+    base = [run_of({"success_rate": 0.99}, str(k)) for k in range(len(falls))]
+    candidate = [run_of({"success_rate": 0.99 - fall}, str(k)) for k, fall in enumerate(falls)]
+    return judge(compare_runs(base, candidate, [parse_metric("success_rate")]), [parse_margin(f"success_rate={margin}")]).checks[0]
+
+
+def test_what_shall_be_high_may_fall_by_its_margin() -> None:
+    falls = [0.0040, 0.0050, 0.0045, 0.0055, 0.0060]
+    assert successes(falls, "1pt").verdict is GateVerdict.PASSED
+    assert successes(falls, "0.1pt").verdict is GateVerdict.REGRESSED
+    unsure = successes([0.0, 0.02, 0.001, 0.015, 0.004], "1pt")
+    needed = pairs_needed([0.0, 0.02, 0.001, 0.015, 0.004], 0.01)
+    assert needed is not None
+    assert (unsure.verdict, unsure.more_pairs) == (GateVerdict.INCONCLUSIVE, needed - 5)
+
+
+def test_an_open_check_that_is_worse_than_its_margin_says_so() -> None:
+    (check,) = judge(compare_runs(*sides([0.10, 0.0, 0.20, 0.05, 0.0]), [METRIC]), [parse_margin("ttft.p50=5%")]).checks
+    assert (check.verdict, check.note) == (GateVerdict.INCONCLUSIVE, "worse by more than the margin, but not surely")
+
+
+def test_as_many_pairs_as_asked_for_are_enough() -> None:
+    assert verdict_at("ttft.p50=5%", [0.2, 0.2001], 2) is GateVerdict.REGRESSED
+    assert verdict_at("ttft.p50=10%", FIVE, 5) is GateVerdict.PASSED
+
+
+def test_a_check_without_evidence_keeps_its_margin_and_says_why() -> None:
+    base = [run_of({P50: None}, str(k)) for k in range(3)]
+    margin = parse_margin("ttft.p50=5%")
+    (check,) = judge(compare_runs(base, base, [METRIC]), [margin]).checks
+    assert check.margin == margin
+    assert check.note == (check.difference.note or "nothing says how it varies")
+
+
+def test_a_margin_out_of_its_range_is_told_the_range() -> None:
+    with pytest.raises(ValueError, match=r"must be 0 or more$"):
+        parse_margin("ttft.p99=-5%")
+    with pytest.raises(ValueError, match=r"must be 0 or more, and below 100 %$"):
+        parse_margin("goodput=100%")

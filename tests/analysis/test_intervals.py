@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
-from scipy.stats import binom, binomtest, quantile_test, t
+from scipy.stats import binom, binomtest, norm, quantile_test, t
 
 from loadlab.analysis import intervals
 from loadlab.analysis.intervals import (
@@ -246,3 +246,131 @@ def test_certainty_is_never_claimed_on_the_open_side() -> None:
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="6 successes of 5"):
         wilson(6, 5)
+
+
+def test_a_share_says_what_it_rests_on_at_the_confidence_asked_for() -> None:
+    hits = np.array([True] * 30 + [False] * 10)[np.random.default_rng(3).permutation(40)]
+    found = intervals.share_estimate(hits, confidence=0.8)
+    assert found.tau is not None
+    assert (found.value, found.n, found.n_effective) == (0.75, 40, 40 / found.tau)
+    assert (found.low, found.high) == intervals.wilson(30 / found.tau, 40 / found.tau, 0.8)
+    assert intervals.share_estimate(np.array([True])).value == 1.0
+
+
+def test_a_mean_says_what_it_rests_on() -> None:
+    found = intervals.mean_estimate(np.arange(10.0), tau=2.0)
+    assert (found.value, found.n, found.tau, found.n_effective) == (4.5, 10, 2.0, 5.0)
+    short = intervals.mean_estimate(np.arange(3.0), tau=2.0)
+    assert (short.value, short.n, short.tau, short.n_effective, short.high) == (1.0, 3, 2.0, 1.5, None)
+    assert intervals.mean_estimate(np.arange(4.0), tau=2.0).high is not None, "two effective values bound it"
+
+
+def test_nothing_has_neither_a_mean_nor_a_share_nor_dependence() -> None:
+    nothing = np.array([])
+    assert intervals.mean_estimate(nothing) == intervals.Estimate(value=None, n=0, note="nothing was measured")
+    assert intervals.share_estimate(nothing.astype(bool)) == intervals.Estimate(value=None, n=0, note="nothing was planned")
+    assert intervals.autocorrelation_time(nothing) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("p", "violations", "confidence"), [(0, 0, 0.9), (1, 0, 0.9), (1.5, 0, 0.9), (0.9, -1, 0.9), (0.9, 0, 0), (0.9, 0, 1)]
+)
+def test_a_claim_of_impossible_shares_is_refused(p: float, violations: int, confidence: float) -> None:
+    with pytest.raises(ValueError, match="inside"):
+        intervals.requests_for_claim(p, violations, confidence)
+
+
+@pytest.mark.parametrize("n", [500, 3585, 3586, 9000])
+def test_block_by_block_every_near_covariance_is_the_plain_sum(n: int) -> None:
+    series = np.random.default_rng(n).normal(size=n) + 1.0
+    plain = [float(series[: n - lag] @ series[lag:]) for lag in range(min(512, n))]
+    assert intervals._near_covariances(series, 512)[:n] == pytest.approx(plain, abs=1e-6)
+
+
+# --- by the formulas, term by term -------------------------------------------------------------------------------------------------
+
+
+def cautious_time_by_hand(series: np.ndarray) -> float:
+    """The formulas of the docstrings with loops: Geyer's pairs, their error, batch means."""
+    n, d = len(series), series - series.mean()
+    rho = [float((d[: n - lag] * d[lag:]).sum() / (d * d).sum()) for lag in range(n)]
+    lags = 0
+    while lags + 1 < n and rho[lags] + rho[lags + 1] > 0:
+        lags += 2
+    total = max(1.0, min(2 * sum(rho[:lags]) - 1, n))
+    with_error = total * (1 + math.sqrt(2 * (2 * lags + 1) / n)) if total > 1 else total
+    size, by_batches = n // 20, 0.0
+    if size >= 2:
+        means = [series[i * size : (i + 1) * size].mean() for i in range(20)]
+        by_batches = (t.ppf(0.975, 19) / norm.ppf(0.975)) ** 2 * size * np.var(means, ddof=1) / series.var()
+    return min(max(1.0, with_error, by_batches), n)
+
+
+@pytest.mark.parametrize(
+    ("n", "rho"), [(3, 0.5), (30, 0.5), (39, 0.9), (40, 0.9), (59, 0.0), (200, 0.3), (700, 0.9), (701, 0.99), (1500, 0.999), (2500, 0.6)]
+)
+def test_the_cautious_time_is_the_larger_of_two_formulas(n: int, rho: float) -> None:
+    for seed in range(6):
+        series = ar1(n, rho, seed)
+        assert intervals.cautious_time(series) == pytest.approx(cautious_time_by_hand(series), rel=6e-6)
+    assert intervals.cautious_time(np.arange(float(n))) == pytest.approx(cautious_time_by_hand(np.arange(float(n))), rel=6e-6)
+
+
+def test_twenty_batches_of_two_are_the_least() -> None:
+    assert intervals.batch_time(np.arange(39.0)) == 0.0
+    assert intervals.batch_time(np.arange(40.0)) == pytest.approx(2 * np.var(np.arange(0.5, 40, 2), ddof=1) / np.var(np.arange(40)))
+
+
+def test_two_values_are_worth_one_at_least() -> None:
+    assert integrated_time(np.array([3.0])) == 1.0
+    assert intervals.cautious_time(np.array([1.0])) == 1.0
+    assert 1.0 <= intervals.cautious_time(np.array([1.0, 2.0])) <= 2.0
+
+
+@pytest.mark.parametrize(("p", "levels"), [(0.02, (0.1, 0.02)), (0.5, (0.5,)), (0.99, (0.9, 0.99))])
+def test_the_dependence_of_a_quantile_is_that_of_being_slower(p: float, levels: tuple[float, ...]) -> None:
+    series = ar1(2000, 0.9, 8)
+    for values in (series, np.round(series, 1)):  # without ties, and with
+        slow = [values > np.sort(values)[math.ceil(round(level * 2000, 9)) - 1] for level in levels]
+        assert autocorrelation_time(values, p) == max(intervals.cautious_time(x) for x in slow)
+
+
+def test_an_estimate_is_two_order_statistics_around_a_third() -> None:
+    values = np.random.default_rng(9).permutation(np.arange(1.0, 2001.0))
+    found = quantile_estimate(values, 0.9, confidence=0.8)
+    assert found.tau is not None
+    assert (found.value, found.n, found.n_effective, found.note) == (1800.0, 2000, 2000 / found.tau, "")
+    assert (found.low, found.high) == intervals.interval_ranks(2000, 0.9, 0.8, found.tau)
+
+
+def test_300_effective_values_suffice() -> None:
+    assert quantile_estimate(np.ones(300), 0.5).needs_n is None
+    assert quantile_estimate(np.ones(299), 0.5).needs_n == 300
+
+
+def test_what_is_unbounded_is_told_with_what_would_bound_it() -> None:
+    assert quantile_estimate(np.ones(3), 0.5).note == (
+        "unbounded below and above: that takes 6 requests (6 effective), there are 3 effective"  # 0.5^6 <= 0.025 < 0.5^5
+    )
+    assert quantile_estimate(np.ones(100), 0.01).note.startswith("unbounded below: that takes 368 requests")
+    told = intervals._unbounded_note(0.99, 0.95, 50.0, 2.0, False, True)
+    assert told == "unbounded above: that takes 736 requests (368 effective), there are 50 effective"
+    sorted_ones = quantile_estimate(np.arange(100.0), 0.99)
+    assert sorted_ones.n_effective is not None
+    assert sorted_ones.note.endswith(f"there are {sorted_ones.n_effective:,.0f} effective")
+    assert quantile_estimate(np.empty(0), 0.5).note == "nothing was measured"
+
+
+def test_ten_failures_show_their_own_clustering() -> None:
+    latencies = np.arange(200.0)  # as dependent as can be
+    for failures, stands_in in ((9, True), (10, False)):
+        hits = np.arange(200) % 20 != 3
+        hits[: 20 * (10 - failures)] = True
+        assert (share_estimate(hits, latencies) != share_estimate(hits)) == stands_in
+
+
+def test_nothing_or_all_is_an_exact_end() -> None:
+    assert all(
+        intervals.wilson(0, n, c) == (0.0, pytest.approx(1 - intervals.wilson(n, n, c)[0])) for n in range(1, 99) for c in (0.8, 0.95)
+    )  # type: ignore[index]
+    assert requests_for_claim(0.99) == 299

@@ -54,3 +54,31 @@ def test_a_lower_limit_never_turns_failure_into_passing(a: float, b: float, c: f
     order = [FAILED, UNDECIDED, PASSED]
     at = [order.index(judge(parse_threshold(f"ttft.p95 < {x:.9f}s"), estimate(value, low, high)).verdict) for x in (limit, limit + 1)]
     assert at[0] <= at[1]
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (estimate(0.8, 0.7, 0.9), "the whole interval is within the limit"),
+        (estimate(1.2, 1.1, 1.3), "the whole interval is beyond the limit"),
+        (estimate(0.9, 0.8, 1.1), "the interval holds the limit"),
+        (estimate(0.8, 0.7, None), "the interval is open: said why"),
+        (estimate(0.8, 0.7, 0.9, needs_n=5000), "the run is too short to claim that its tail is within the limit"),
+        (estimate(0.8, 0.7, None, needs_n=5000), "the run is too short to claim that its tail is within the limit"),
+        (estimate(0.9, 0.8, 1.1, needs_n=5000), "the interval holds the limit"),
+        (estimate(None, None, None), "nothing to judge: said why"),
+        (Estimate(value=None, n=0), "nothing to judge: no such request"),
+    ],
+)
+def test_a_judgement_carries_what_it_judged_and_says_why(found: Estimate, why: str) -> None:
+    threshold = parse_threshold("ttft.p95 < 1s")
+    judgement = judge(threshold, found)
+    assert (judgement.threshold, judgement.estimate, judgement.why) == (threshold, found, why)
+
+
+def test_what_would_decide_is_not_guessed_where_nothing_tells() -> None:
+    limit = parse_threshold("ttft.p95 < 1s")
+    assert judge(limit, estimate(1.0, 0.9, 1.1)).suffices_n is None, "the number lies on its limit"
+    assert judge(limit, estimate(1.0, 0.9, 1.1, needs_n=5000)).suffices_n == 5000
+    assert judge(limit, estimate(1.1, 0.9, 1.2)).suffices_n == 4000, "above the limit the lower end counts"
+    assert judge(limit, estimate(0.5, 0.4, 1.0)).suffices_n == 1000, "it reaches just as far as the limit"

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from loadlab.simulator.kv_cache import BlockPool, Run, prefix_path
+from loadlab.simulator.kv_cache import BlockPool, Holders, Run, prefix_path
 
 BLOCKS = 24
 
@@ -82,6 +82,51 @@ def test_a_piece_shorter_than_a_block_joins_the_next_one() -> None:
     assert path != other
 
 
+def test_evicted_blocks_are_counted_from_the_start() -> None:
+    pool = BlockPool(10, 4)
+    pool.release([share(pool, 1, 10)], 0, 0)
+    pool.take(2)
+    pool.take(3)
+    assert (pool.block_size, pool.evicted, pool.free, pool.cached) == (4, 5, 0, 5)
+
+
+def test_blocks_freed_at_the_front_add_to_the_free_ones() -> None:
+    pool = BlockPool(12, 4)
+    first = share(pool, 1, 4)
+    pool.release([first], 0, 0)
+    pool.take(4)
+    pool.release((), 4, 0)  # behind the prefix
+    assert (pool.free, pool.cached) == (4, 8)
+    pool.reference([first])  # nothing stands before them now
+    assert (pool.free, pool.cached) == (8, 0)
+
+
+def test_a_replica_that_lost_its_memory_is_no_longer_looked_at() -> None:
+    of_pool: Holders = {}
+    one, other = BlockPool(8, 4, of_pool, replica=0), BlockPool(8, 4, of_pool, replica=1)
+    for pool, key in ((one, 1), (one, 2), (other, 2)):
+        share(pool, key, 2)
+    one.forget_all()
+    assert one.runs == {}
+    assert {key: list(holders) for key, holders in of_pool.items()} == {2: [1]}
+
+
+def test_blocks_that_nothing_can_hit_join_their_like() -> None:
+    pool = BlockPool(12, 4)
+    pool.release([share(pool, 1, 4)], 0, 0)
+    pool.take(6)
+    pool.release((), 2, 0)
+    pool.release((), 3, 1)
+    assert [run.blocks for run in pool.unreferenced.values()] == [4, 5]
+    assert (pool.free, pool.cached) == (3, 9)
+
+
+def test_a_run_that_never_had_a_block_is_forgotten_with_its_last_holder() -> None:
+    pool = BlockPool(4, 4)
+    pool.release([share(pool, 1, 0)], 0, 0)
+    assert pool.runs == {}
+
+
 class Holder:
     """A sequence as the pool sees it."""
 
@@ -96,10 +141,11 @@ class PoolMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = BlockPool(BLOCKS, 4)
+        self.of_pool: Holders = {}
+        self.pool = BlockPool(BLOCKS, 4, self.of_pool, replica=7)
         self.alive: list[Holder] = []
 
-    @rule(target=holders, document=st.integers(1, 3), shared=st.integers(0, 6), private=st.integers(0, 6))
+    @rule(target=holders, document=st.integers(0, 2), shared=st.integers(0, 6), private=st.integers(0, 6))
     def admit(self, document: int, shared: int, private: int) -> object:
         path = [(document * 100 + i, 2 * (i + 1)) for i in range(shared // 2)]
         runs, covered = self.pool.match(path)
@@ -142,6 +188,19 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.used == sum(referenced.values()) + private
         assert self.pool.free >= 0
         assert self.pool.cached >= 0
+
+    @invariant()
+    def what_nobody_holds_is_counted_and_begins_with_what_can_be_hit(self) -> None:
+        unreferenced = self.pool.unreferenced
+        assert sum(run.blocks for run in unreferenced.values()) == self.pool.cached
+        assert all(run.references == 0 and run.key == key for key, run in unreferenced.items())
+        assert not unreferenced or next(iter(unreferenced)) >= 0
+        assert all(0 < run.blocks <= 2 for run in self.pool.runs.values()), "as many as were published, less what was evicted"
+        assert self.pool.unreferenced_blocks(list(self.pool.runs.values())) == sum(run.blocks for k, run in unreferenced.items() if k >= 0)
+
+    @invariant()
+    def routers_see_the_runs_that_there_are(self) -> None:
+        assert self.of_pool == {key: {7: run} for key, run in self.pool.runs.items()}
 
     @invariant()
     def what_somebody_holds_stays_cached(self) -> None:

@@ -95,3 +95,25 @@ def test_a_line_that_never_ends_is_not_held_in_memory() -> None:
         reader.feed(b"x" * 2**16)
     assert reader.is_too_long
     assert reader._rest == b""
+
+
+def test_a_cr_lf_cut_in_its_middle_is_one_line_end() -> None:
+    reader = EventReader()
+    assert reader.feed(b"data: a\r") == []
+    assert reader.feed(b"\ndata: b\r") == []
+    assert reader.feed(b"\n\r") == [(b"", b"a\nb")]
+
+
+def test_the_end_gives_what_is_left_once() -> None:
+    reader = EventReader()
+    assert reader.feed(b"data: a\n") == []
+    assert reader.end() == [(b"", b"a")]
+    assert reader.end() == []
+
+
+def test_the_largest_event_may_wait_for_its_blank_line_and_no_byte_more() -> None:
+    reader = EventReader()
+    assert reader.feed(b"data: " + b"x" * (MAX_EVENT_BYTES - 6) + b"\n") == []
+    assert [len(data) for _, data in reader.feed(b"\n")] == [MAX_EVENT_BYTES - 6]
+    assert reader.feed(b"data: a\n\n" + b"x" * (MAX_EVENT_BYTES + 2)) == [(b"", b"a")]
+    assert reader.is_too_long
