@@ -5,10 +5,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := reports/runs/t4-study
+REPORTS := break-even-l40s routing decision t4-study l40s-70b 1p5t slow-shard
 DEMO_HTTP := reports/runs/demo-http
 PORT ?= 8642
 
-.PHONY: help pictures demo demo-http reports notebook docs drawing test lint types layers bench sbom wheel coverage mutants lock clean
+.PHONY: help pictures demo demo-http reports $(REPORTS:%=report-%) notebook docs drawing test lint types layers bench sbom wheel coverage mutants lock clean
 
 help:  ## What can be made.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -28,41 +29,54 @@ demo: $(VENV)/.installed  ## Replay the T4 study on the simulated backend; the r
 	@rm -rf $(DEMO)
 	$(BIN)/loadlab run scenarios/t4-study --seed 1 --out $(DEMO)
 
-reports: $(VENV)/.installed  ## Make the published studies under reports/ again.
+reports: $(REPORTS:%=report-%)  ## Make the published studies under reports/ again; report-NAME makes one of them.
+
+report-break-even-l40s: $(VENV)/.installed
 	$(BIN)/loadlab break-even --capacity scenarios/hosting/l40s-70b.toml --out reports/break-even-l40s --quiet
+
+report-routing: $(VENV)/.installed
 	$(BIN)/loadlab break-even --tiers scenarios/hosting/routing-90.toml --tiers scenarios/hosting/routing-95.toml \
 		--tiers scenarios/hosting/routing-99.toml --out reports/routing --quiet
+
+report-decision: $(VENV)/.installed
 	$(BIN)/loadlab decide scenarios/hosting/decision-support-desk.toml --out reports/decision --quiet
+
+report-t4-study: $(VENV)/.installed
 	@rm -rf reports/t4-study/capacity
 	$(BIN)/loadlab capacity scenarios/t4-chat-capacity.toml --target sim:scenarios/clusters/t4-14b.toml \
-		--rates 0.4,0.6,0.8,0.9,1,1.1,1.2,1.4/s --requests 10000 --out reports/t4-study/capacity --quiet
-
+		--rates 0.4,0.6,0.8,0.9,1,1.1,1.2,1.4/s --requests 10000 --band --out reports/t4-study/capacity --quiet
 	$(BIN)/loadlab fleet --capacity reports/t4-study/capacity --demand scenarios/demand/support-desk.toml \
 		--hosting scenarios/hosting/t4-14b.toml --requests 400000 --out reports/t4-study/fleet --quiet
+
+report-l40s-70b: $(VENV)/.installed
 	@rm -rf reports/l40s-70b
 	$(BIN)/loadlab plan scenarios/hardware/70b-on-l40s.toml --model llama-3.3-70b-instruct --gpus l40s --quantisation fp8 --max-gpus 32 \
 		--rate 4/s --out reports/l40s-70b/plan --quiet
-	$(BIN)/loadlab capacity scenarios/hardware/70b-on-l40s.toml --target sim:reports/l40s-70b/plan/cluster.toml --start 4/s \
+	$(BIN)/loadlab capacity scenarios/hardware/70b-on-l40s.toml --target sim:reports/l40s-70b/plan/cluster.toml --start 4/s --band \
 		--out reports/l40s-70b/capacity --quiet
 	$(BIN)/loadlab fleet --capacity reports/l40s-70b/capacity --demand scenarios/demand/support-desk.toml \
 		--hosting scenarios/hosting/l40s-70b-planned.toml --requests 100000 --out reports/l40s-70b/fleet --quiet
 	$(BIN)/loadlab break-even --capacity reports/l40s-70b/capacity --hosting scenarios/hosting/l40s-70b-planned.toml \
 		--out reports/l40s-70b/break-even --quiet
+
+report-1p5t: $(VENV)/.installed
 	@rm -rf reports/1p5t
 	$(BIN)/loadlab capacity scenarios/hardware/1p5t-experts.toml --target sim:scenarios/clusters/h200-1p5t.toml \
-		--rates 0.6,0.8,0.85,0.9,0.925,0.95,0.975,1,1.1/s --requests 20000 --out reports/1p5t/h200 --quiet
+		--rates 0.6,0.8,0.85,0.9,0.925,0.95,0.975,1,1.1/s --requests 20000 --band --out reports/1p5t/h200 --quiet
 	$(BIN)/loadlab capacity scenarios/hardware/1p5t-experts.toml --target sim:scenarios/clusters/h100-1p5t.toml \
-		--rates 0.8,1.1,1.2,1.25,1.275,1.3,1.325,1.35,1.4/s --requests 20000 --out reports/1p5t/h100 --quiet
+		--rates 0.8,1.1,1.2,1.25,1.275,1.3,1.325,1.35,1.4/s --requests 20000 --band --out reports/1p5t/h100 --quiet
 	for gpu in h200 h100; do \
 		$(BIN)/loadlab fleet --capacity reports/1p5t/$$gpu --demand scenarios/demand/experts-300m.toml \
 			--hosting scenarios/hosting/1p5t-$$gpu-90b.toml --requests 100000 --out reports/1p5t/fleet-$$gpu --quiet && \
 		$(BIN)/loadlab break-even --capacity reports/1p5t/$$gpu --hosting scenarios/hosting/1p5t-$$gpu-90b.toml \
 			--out reports/1p5t/break-even-$$gpu --quiet || exit 1; done
+
+report-slow-shard: $(VENV)/.installed
 	@rm -rf reports/slow-shard/healthy reports/slow-shard/slow
 	$(BIN)/loadlab capacity scenarios/hardware/70b-on-h100.toml --target sim:scenarios/clusters/h100-70b.toml \
-		--rates 11,13,14,15,16,18/s --requests 10000 --out reports/slow-shard/healthy --quiet
+		--rates 11,13,14,15,16,18/s --requests 10000 --band --out reports/slow-shard/healthy --quiet
 	$(BIN)/loadlab capacity scenarios/hardware/70b-on-h100.toml --target sim:scenarios/clusters/h100-70b-slow-gpu.toml \
-		--rates 7,8,9,10,11,12,14/s --requests 10000 --out reports/slow-shard/slow --quiet
+		--rates 7,8,9,10,11,12,14/s --requests 10000 --band --out reports/slow-shard/slow --quiet
 	$(BIN)/loadlab fleet --capacity reports/slow-shard/healthy --demand scenarios/demand/assistant-peak.toml \
 		--cluster scenarios/clusters/h100-70b-slow-gpu.toml --hosting scenarios/hosting/h100-70b.toml --requests 400000 \
 		--out reports/slow-shard/fleet-with-a-slow-one --quiet

@@ -26,6 +26,9 @@ OUTSIDE = "files"  # where files of the repository stand in the site that docs/ 
 _TOLD = "What it means, with examples: [{}](../{}.md)."
 _LINK = re.compile(r"(\]\()(?!https?://|#|mailto:)([^)\s]+)(\))")
 _FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"(<pre.*?</pre>)", re.DOTALL)
+_CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
+_FLAG = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 _LIST = re.compile(r"^(?! *[-*] | *\d+\. |\s*$|#|\|)(.+)\n(?=(?:[-*]|\d+\.) )", re.MULTILINE)
 
 
@@ -90,6 +93,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     parts = _FENCE.split(markdown)
     for i in range(0, len(parts), 2):
         parts[i] = _LIST.sub(r"\1\n\n", _LINK.sub(lambda link: f"{link[1]}{_moved(link[2], home, up)}{link[3]}", parts[i]))
+    return "".join(parts)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """A flag in inline code is one word: a browser would end a line after its dashes."""
+    parts = _BLOCK.split(html)
+    for i in range(0, len(parts), 2):
+        parts[i] = _CODE.sub(lambda code: _FLAG.sub(r'<span class="flag">\g<0></span>', code[0]), parts[i])
     return "".join(parts)
 
 

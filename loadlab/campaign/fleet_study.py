@@ -14,7 +14,7 @@ import tomli_w
 from loadlab.campaign.fleet import Asked, Price, Unit
 from loadlab.campaign.fleet_day import Day, Lost, choose_minutes, day_cluster, day_scenario, minutes_of_day
 from loadlab.campaign.fleet_play import Way, play_day, slos_of
-from loadlab.campaign.study_band import capacity_scales
+from loadlab.campaign.study_band import capacity_scales, edges_text, has_simulated_edges
 from loadlab.campaign.target import conditions_of, target_name
 from loadlab.errors import InputError
 from loadlab.planning.curves import SECONDS_PER_DAY
@@ -131,7 +131,7 @@ def notes_on(study: FleetStudy, day: Day) -> tuple[str, ...]:
     if not played.is_whole:
         notes.append(
             f"each hour is played by its busiest {played.minutes} min, one after another, at its own rate; start-up takes its real time, "
-            f"so what is late weighs up to {MINUTES_PER_HOUR / played.minutes:.2g} times as much in an hour as it would"
+            f"so what is late weighs up to {heavier_text(MINUTES_PER_HOUR / played.minutes)} in an hour as it would"
         )
     arrivals = day.scenario.load.arrivals if isinstance(day.scenario.load, OpenLoop) else None
     if not isinstance(arrivals, Poisson):
@@ -144,6 +144,11 @@ def notes_on(study: FleetStudy, day: Day) -> tuple[str, ...]:
     if changed:
         notes.append(changed)
     return tuple(notes)
+
+
+def heavier_text(ratio: float) -> str:
+    """ "4.3 times as much"; "1.03 times as much": never "1 times", since an hour that is not played whole weighs more."""
+    return f"{ratio:.2f} times as much" if ratio < 2 else f"{ratio:.2g} times as much"
 
 
 def _changed_conditions(unit: Unit, day: Day) -> str:
@@ -195,7 +200,12 @@ def _slow_edge(study: FleetStudy) -> Json | None:
     if down == 1:
         return None
     rule = replace(study.plan.rule, low_per_s=study.plan.rule.low_per_s * down)
-    return {"low_per_s": rule.low_per_s, "replicas": int(plan_fleet(study.asked.per_s, rule).static.sum())}
+    return {
+        "low_per_s": rule.low_per_s,
+        "replicas": int(plan_fleet(study.asked.per_s, rule).static.sum()),
+        "is_simulated": has_simulated_edges(study.unit.study or {}),
+        "note": edges_text(study.unit.study or {}),
+    }
 
 
 def demand_facts(asked: Asked, tokens_per_arrival: float | None) -> Json:

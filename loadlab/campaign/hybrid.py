@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tomli_w
 
+from loadlab.campaign.bracketing import bracket
 from loadlab.campaign.calibrate import Calibrated, calibrate, save_cluster
 from loadlab.campaign.capacity import budget_of, from_levels
 from loadlab.campaign.probing import Probing, level_of_table, run_probe
@@ -38,7 +39,6 @@ NEAR, FINE = 1.1, 4  # 40,000 of one seed leave +-2 % of chance where a bad shar
 SATURATION_REQUESTS = 3000
 CLOSE = 1.02  # rates of the last bracket
 WIDEN = 1.25
-MOST_RATES = 14
 CALIBRATED_FILE = "calibrated.toml"
 Say = Callable[[str, int, int], None]
 
@@ -227,24 +227,7 @@ class _Simulator:
 
     def _bracket(self, first_per_s: float, factor: float, requests: int, close: float, widen: float) -> list[Level]:
         budget = budget_of(self._probing.slos)
-        levels = [self.level(first_per_s, factor, requests)]
-        for _ in range(MOST_RATES):
-            holds = [level.rate_per_s for level in levels if _holds(level, budget)]
-            breaks = [level.rate_per_s for level in levels if not _holds(level, budget)]
-            if holds and breaks and min(breaks) / max(holds) <= close:
-                break
-            if not breaks:
-                rate = max(holds) * widen
-            elif not holds:
-                rate = min(breaks) / widen
-            else:
-                rate = (max(holds) * min(breaks)) ** 0.5
-            levels.append(self.level(rate, factor, requests))
-        return levels
-
-
-def _holds(level: Level, budget: float) -> bool:
-    return not level.is_overloaded and level.bad_share <= budget
+        return bracket(lambda rate: self.level(rate, factor, requests), first_per_s, budget, close=close, widen=widen)
 
 
 def _scaled(calibrated: Calibrated, factor: float) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 from loadlab.campaign.capacity import Bounds, Say, find_capacity, summarise_study
 from loadlab.campaign.capacity_file import read_study
 from loadlab.campaign.probing import Probing
-from loadlab.campaign.study_band import capacity_scales
+from loadlab.campaign.study_band import capacity_scales, edges_text
 from loadlab.errors import InputError
 from loadlab.planning.break_even import BreakEven, break_even
 from loadlab.planning.curves import LineCurve
@@ -143,12 +143,20 @@ def capacity_of_study(study: Mapping[str, Any], source: str) -> Capacity:
     """
     found, tokens = study["capacity_per_s"], study["tokens_per_arrival"]
     replicas = sum(pool.get("replicas", 0) for pool in study["conditions"])
-    if found["value"] is None or tokens is None or replicas == 0:
+    if found["value"] is None:
         raise InputError(f"has no capacity to count with: {study['sentence']}", source=source)
+    if tokens is None or replicas == 0:
+        lacking = "how many tokens an arrival brings" if replicas else "how many replicas served it"
+        advice = "give a hosting file with capacity.requests_per_s (of one replica) and capacity.tokens_per_request"
+        raise InputError(f"does not say {lacking} ({study['sentence']}); {advice}", source=source)
     interval = [found["low"] or study["certified_per_s"] or found["value"], found["high"] or found["value"]]
     kind = "simulated" if str(study["target"]).startswith("sim:") else "measured"
     down, up = capacity_scales(study)
-    band = "" if (down, up) == (1.0, 1.0) else f"; for the band of step times its ends are taken {down:.2f} and {up:.2f} times"
+    band = (
+        ""
+        if (down, up) == (1.0, 1.0)
+        else f"; for the band of step times its ends are taken {down:.2f} and {up:.2f} times ({edges_text(study)})"
+    )
     return Capacity(
         requests_per_s=found["value"] / replicas,
         tokens_per_request=tokens,

@@ -73,14 +73,14 @@ def write_band(trial: Trial, run: RunDir, progress: Progress) -> None:
     if not isinstance(trial.target, Path):
         return
     spec = load_cluster(trial.target)
-    found = _bands(spec)
+    found = pool_bands(spec)
     if not found:
         return
     ends = []
     for end in ("low", "high"):
         latencies = _Latencies()
         cluster = SimulatedCluster(
-            _scaled(spec, {name: getattr(bands[0], end) for name, bands in found.items()}), str(trial.target), trial.drawn_with
+            with_pool_steps(spec, {name: getattr(bands[0], end) for name, bands in found.items()}), str(trial.target), trial.drawn_with
         )
         SimulationEngine(cluster).follow(trial.plan, latencies.note, progress)
         ends.append(latencies.figures())
@@ -105,7 +105,7 @@ def write_band(trial: Trial, run: RunDir, progress: Progress) -> None:
     )
 
 
-def _bands(spec: ClusterSpec) -> dict[str, tuple[Band, Band, str]]:
+def pool_bands(spec: ClusterSpec) -> dict[str, tuple[Band, Band, str]]:
     """By pool: of steps, of TTFT, and where they come from. A calibrated cluster's are those of the runs that it was fitted to."""
     if spec.calibration is None:
         return {name: bands_of(pool.hardware) for name, pool in spec.pools.items() if isinstance(pool.hardware, ShardedModel)}
@@ -124,6 +124,7 @@ def bands_of(hardware: ShardedModel) -> tuple[Band, Band, str]:
     return band_of(gpu, kind, Phase.SERVING), band_of(gpu, kind, Phase.TTFT), words
 
 
-def _scaled(spec: ClusterSpec, scales: Mapping[str, float]) -> ClusterSpec:
+def with_pool_steps(spec: ClusterSpec, scales: Mapping[str, float]) -> ClusterSpec:
+    """The cluster with each named pool's steps so many times as long."""
     pools = {name: replace(pool, hardware=slower(pool.hardware, scales.get(name, 1.0))) for name, pool in spec.pools.items()}
     return replace(spec, pools=pools)

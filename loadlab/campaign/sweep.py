@@ -19,7 +19,7 @@ from loadlab.analysis.latency import e2e_s, order_statistic, tpot_s, ttft_s
 from loadlab.analysis.steadiness import overload
 from loadlab.analysis.table import RequestTable, table_of_chunks
 from loadlab.campaign.probing import level_of_table
-from loadlab.campaign.target import Target
+from loadlab.campaign.target import Target, conditions_of
 from loadlab.campaign.trial import prepare, record, replay
 from loadlab.errors import InputError
 from loadlab.planning.grid import RATE, Axis, Point, points, set_key
@@ -30,6 +30,7 @@ from loadlab.record.manifest import HostFacts
 from loadlab.record.request import RequestRecord
 from loadlab.record.rows import Row
 from loadlab.report.summary import load_table
+from loadlab.scenario.build import build_plan
 from loadlab.scenario.model import Scenario
 from loadlab.scenario.rates import with_rate
 from loadlab.schema import as_table, read_table, read_toml
@@ -176,6 +177,15 @@ def _results(jobs: Sequence[Job], *, is_simulated: bool) -> Generator[dict[str, 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that points were given up is what an interrupt asks for
             runs.close()
+
+
+def conditions_of_jobs(jobs: Sequence[Job]) -> list[Mapping[str, Any]]:
+    """One table for each pool of each cluster of the grid, equal ones once; one for an endpoint."""
+    found: list[Mapping[str, Any]] = []
+    plan = build_plan(jobs[0].scenario, jobs[0].point.seed)
+    for job in {str(job.target): job for job in jobs}.values():
+        found += [dict(table) for table in conditions_of(job.target, plan, job.point.seed) if table not in found]
+    return found
 
 
 def run_point(job: Job) -> dict[str, Any]:

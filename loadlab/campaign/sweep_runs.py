@@ -47,6 +47,14 @@ def target_of_runs(paths: Sequence[Path]) -> str:
     return ", ".join(sorted({RunDir.open(path).manifest.target for path in paths}))
 
 
+def conditions_of_runs(paths: Sequence[Path]) -> list[Mapping[str, Any]]:
+    """What the manifests of these runs say of their conditions, equal tables once."""
+    found: list[Mapping[str, Any]] = []
+    for path in paths:
+        found += [table for table in RunDir.open(path).manifest.conditions if table not in found]
+    return found
+
+
 def _facts(run: RunDir) -> Facts:
     """What a run's manifest says of its conditions, by key."""
     manifest = run.manifest

@@ -34,7 +34,12 @@ Metrics = Annotated[
     epilog="Examples:\n\n  loadlab baseline save runs/gate/base baselines/smoke.json\n\n"
     "  loadlab baseline save runs/nightly baselines/smoke.json --metric 'tpot.p99{class=chat}'",
 )
-def save(runs: Runs, file: File, metric: Metrics = None) -> None:
+def save(
+    runs: Runs,
+    file: File,
+    metric: Metrics = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the file on stdout too, and nothing else there.")] = False,
+) -> None:
     """Write a new baseline of complete runs of one scenario."""
     from loadlab.campaign.baselines import build_baseline, save_baseline
     from loadlab.cli.compare import read_metrics
@@ -43,7 +48,9 @@ def save(runs: Runs, file: File, metric: Metrics = None) -> None:
         raise InputError("exists; `loadlab baseline update` replaces one", source=str(file))
     baseline = build_baseline(runs, read_metrics(metric) or ())
     save_baseline(file, baseline)
-    typer.echo(f"{file}: {baseline.name}, runs: {len(baseline.runs)}, metrics: {len(baseline.metrics)}")
+    if as_json:
+        typer.echo(file.read_text(encoding="utf-8"), nl=False)
+    typer.echo(f"{file}: {baseline.name}, runs: {len(baseline.runs)}, metrics: {len(baseline.metrics)}", err=as_json)
     _warn_of_few(baseline)
 
 
@@ -77,6 +84,7 @@ def update(
     file: File,
     metric: Metrics = None,
     new_scenario: Annotated[bool, typer.Option("--new-scenario", help="The scenario was changed on purpose: take the new one.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what changed on stdout as JSON; tables go to stderr.")] = False,
 ) -> None:
     """Replace a baseline by newer runs, and print what changed."""
     from loadlab.analysis.compare import compare_runs
@@ -84,7 +92,8 @@ def update(
     from loadlab.cli.compare import read_metrics
     from loadlab.cli.screen import Screen
     from loadlab.report.compare_terminal import print_comparisons
-    from loadlab.report.comparison import ComparedPage
+    from loadlab.report.comparison import ComparedPage, document
+    from loadlab.report.summary import dump_summary
     from loadlab.slo import parse_metric
 
     if runs.is_file():
@@ -95,7 +104,9 @@ def update(
     save_baseline(file, new)
     shared = [parse_metric(name) for name in new.metrics if name in old.metrics]
     page = ComparedPage(name=f"{file}, {new.name}", comparison=compare_runs(old.runs, new.runs, shared))
-    print_comparisons([page], Screen().tables)
+    print_comparisons([page], Screen(is_stdout_taken=as_json).tables)
+    if as_json:
+        typer.echo(dump_summary(document([page])).decode(), nl=False)
     _warn_of_few(new)
 
 

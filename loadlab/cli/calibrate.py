@@ -41,7 +41,8 @@ def calibrate(
     Runs at moderate load tell most: three or four between 30 and 70 % of saturation. Each run's requests are simulated at the times at
     which they came; compute and bandwidth efficiency, host time, prefill interference, KV blocks and the token budget of a step move until
     both sides agree. What the runs do not tell is kept. Overloaded, invalid and partial runs are left out, each with its reason. Where a
-    mean or p90 still differs by more than 10 % nothing is written, and the exit code is 99.
+    mean or p90 still differs by more than 10 % no cluster is written, and the exit code is 99. The report, with figure and
+    tables, is written beside --out either way, as C.calibrated.html.
     """
     import datetime
 
@@ -66,15 +67,20 @@ def calibrate(
         raise RunInterruptedError("nothing was written; the runs are as they were") from None
     summary = summarise_calibration(found, cluster=str(cluster), out=str(out), command=command_line())
     print_calibration(summary, screen.tables)
+    from loadlab.record.manifest import load_versions
+    from loadlab.report.calibration_page import render_calibration
     from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_calibration import draw_calibration
 
-    where = plot or out.with_suffix(".svg")
+    where, page = plot or out.with_suffix(".svg"), out.with_suffix(".html")
     if not found.is_refused:
         save_cluster(found, out)
         screen.say(f"calibrated cluster: {out}")
-    save_bytes(where, as_svg_file(draw_calibration(summary)))
+    drawn = draw_calibration(summary)
+    save_bytes(where, as_svg_file(drawn))
+    save_bytes(page, render_calibration(summary, drawn, load_versions()))
     screen.say(f"figure: {where}")
+    screen.say(f"report: {page}")
     if as_json:
         print_json(summary)
     if found.is_refused:

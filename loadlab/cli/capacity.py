@@ -51,6 +51,9 @@ def capacity(
     from_runs: Annotated[
         list[Path] | None, typer.Option("--from", help="A run directory to take as a level; may be repeated.", show_default=False)
     ] = None,
+    band: Annotated[
+        bool, typer.Option("--band", help="Simulate the capacity at both ends of the band of step times too, for break-even and fleet.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**52, help="Draws the plans; each probe has a seed of its own from it.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for the journal, capacity.json and figure.", show_default=False)] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the study in this folder.", show_default=False)] = None,
@@ -84,6 +87,8 @@ def capacity(
         timeout=timeout, idle_timeout=idle_timeout, insecure=insecure, preflight=preflight, tokenizer=tokenizer, metrics=metrics, yes=yes,
     )  # fmt: skip
     where = resume or out
+    if band and (hybrid or from_runs or not (target or "").startswith("sim:")):
+        raise InputError("goes with a search or --rates on sim:CLUSTER (a hybrid's interval has its band already)", key="--band")
     if hybrid:
         from loadlab.cli.capacity_hybrid import measure_hybrid
 
@@ -99,7 +104,7 @@ def capacity(
         summary = _from_runs(scenario, from_runs, slo or [], screen)
     else:
         probing = _probing(scenario, target, http, slo or [], seed, where, screen)
-        summary = _measure(probing, rates, requests, start, max_rate, where, screen, is_resumed=resume is not None)
+        summary = _measure(probing, rates, requests, start, max_rate, where, screen, is_resumed=resume is not None, is_banded=band)
     _deliver(summary, where, screen, as_json=as_json)
 
 
@@ -128,10 +133,13 @@ def _probing(scenario: Path, target: str | None, http: HttpFlags, slo: list[str]
 
 def _measure(
     probing: Probing, rates: str | None, requests: int, start: str | None, max_rate: str | None, out: Path | None, screen: Screen, *,
-    is_resumed: bool,
+    is_resumed: bool, is_banded: bool,
 ) -> dict[str, Any]:  # fmt: skip
+    from loadlab.campaign.band_edges import check_band, with_band_edges
     from loadlab.campaign.capacity import Bounds, find_capacity, measure_levels
 
+    if is_banded:
+        check_band(probing.target)
     bounds = Bounds(first_per_s=_rate("--start", start), highest_per_s=_rate("--max-rate", max_rate) or float("inf"))
     try:
         with screen.progress("looking for the capacity") as say:
@@ -139,12 +147,14 @@ def _measure(
                 result = find_capacity(probing, bounds, out, say, resume=is_resumed)
             else:
                 result = measure_levels(probing, _rates(rates), requests, out, say, resume=is_resumed)
+            summary = summarise(result, probing)
+            if is_banded:
+                summary = with_band_edges(summary, probing, say)
     except KeyboardInterrupt:
         kept = f"probes that ended are kept in {out}; go on with --resume {out}" if out else "nothing is kept without --out"
         raise RunInterruptedError(kept) from None
     from loadlab.report.capacity import print_capacity
 
-    summary = summarise(result, probing)
     print_capacity(summary, probing.slos, screen.tables)
     return summary
 

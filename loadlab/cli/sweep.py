@@ -75,7 +75,7 @@ def sweep(
     On the simulator the points run on every core; over HTTP one after another, each into a run directory. Ctrl-C keeps the points that
     ended. With --from, the rows are those of runs that exist.
     """
-    from loadlab.campaign.sweep import Sweep, prepare_jobs
+    from loadlab.campaign.sweep import Sweep, conditions_of_jobs, prepare_jobs
     from loadlab.campaign.target import target_name
     from loadlab.campaign.trial import default_out, host_facts
     from loadlab.cli.screen import Screen
@@ -117,12 +117,12 @@ def sweep(
 
         http_flags.confirm(aim, [build_plan(job.scenario, job.point.seed) for job in jobs], yes=yes)
     rows = _run(asked, jobs, backend, screen, is_resumed=resume is not None)
-    facts = {"target": target_name(aim), "seeds": seeds, "seed": seed}
+    facts = {"target": target_name(aim), "seeds": seeds, "seed": seed, "conditions": conditions_of_jobs(jobs)}
     _deliver(held, rows, [axis.name for axis in asked.axes], facts, where, screen, as_json=as_json)
 
 
 def _from_runs(held: Scenario, paths: list[Path], named: list[str], out: Path, screen: Screen, *, as_json: bool) -> None:
-    from loadlab.campaign.sweep_runs import rows_of_runs, target_of_runs
+    from loadlab.campaign.sweep_runs import conditions_of_runs, rows_of_runs, target_of_runs
     from loadlab.schema import as_table
     from loadlab.slo import read_slos
 
@@ -131,6 +131,7 @@ def _from_runs(held: Scenario, paths: list[Path], named: list[str], out: Path, s
     rows, axes = rows_of_runs(paths, named, read_slos(as_table(held), held.name))
     cells = [tuple(row[axis] for axis in axes) for row in rows]
     facts = {"target": target_of_runs(paths), "seeds": max(map(cells.count, cells)), "seed": rows[0]["seed"]}
+    facts["conditions"] = conditions_of_runs(paths)
     _deliver(held, rows, axes, facts, out, screen, as_json=as_json)
 
 
@@ -175,6 +176,7 @@ def _deliver(
 ) -> None:  # fmt: skip
     from loadlab.cli.break_even import command_line, print_json
     from loadlab.record.manifest import load_versions
+    from loadlab.report.capacity import slo_text
     from loadlab.report.sweep import build_frame, capacities, print_sweep, save_sweep
     from loadlab.schema import as_table
     from loadlab.slo import read_slos
@@ -183,10 +185,12 @@ def _deliver(
     slos = read_slos(as_table(held), held.name)
     found = [] if slos is None else capacities(frame, names, 1 - slos.target_of(None))
     print_sweep(frame, names, screen.tables, found)
-    facts = {"name": held.name, **facts, "versions": load_versions(), "command": command_line()}
+    asked = {"slo_text": "", "target_share": None} if slos is None else {"slo_text": slo_text(slos), "target_share": slos.target_of(None)}
+    facts = {"name": held.name, **asked, **facts, "versions": load_versions(), "command": command_line()}
     with screen.busy("drawing the figures"):
         summary = save_sweep(frame, names, out, facts, found)
     screen.say(f"table and figures: {out}")
+    screen.say(f"report: {out / 'report.html'}")
     if as_json:
         print_json(summary)
     sys.stdout.flush()

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loadlab.errors import ExitCode, InputError
 from loadlab.scenario.trace_formats.rows import TraceFormat
+
+if TYPE_CHECKING:
+    from loadlab.cli.screen import Screen
 
 app = typer.Typer(
     help="Recorded traces: look at one, convert it, fit a scenario to it.",
@@ -30,6 +33,7 @@ File = Annotated[
 ]
 Format = Annotated[TraceFormat | None, typer.Option("--format", help="Refuse the file if it has another format.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and no words but errors: what is written is the answer.")]
 
 
 @app.command(
@@ -40,19 +44,20 @@ def inspect(
     trace_format: Format = None,
     out: Annotated[Path | None, typer.Option(help="Draw into this file, .png or .svg, too.", show_default=False)] = None,
     as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Rows, span, rate, burstiness, lengths and prefix hits of a trace, and what to beware of. Reads it once, in bounded memory."""
     from loadlab.analysis.trace_profile import inspect_trace
+    from loadlab.cli.screen import Screen
     from loadlab.report.trace import draw_trace, trace_json
 
     _check_figure(out)
-    with _counting("reading") as progress:
+    with _counting("reading", is_quiet=quiet) as progress:
         profile = inspect_trace(file, trace_format, progress)
     if as_json:
         print_json(trace_json(profile))
     else:
-        for line in draw_trace(profile):
-            typer.echo(line)
+        _print_lines(draw_trace(profile), Screen())
     if out is not None:
         from loadlab.report.figures_trace import save_trace
 
@@ -76,18 +81,36 @@ def convert(
         str | None, typer.Option(help='The tick of a coarse clock, such as "3s": each row is put anywhere in its tick.', show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**53, help="Draws the places in the ticks.")] = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Writes a trace in our own format (docs/traces.md), sorted by time; failed rows stay. Row by row, in bounded memory."""
+    from loadlab.cli.screen import Screen
+    from loadlab.report.columns import say
     from loadlab.scenario.trace_formats.convert import convert as convert_trace
 
     tick_s = _duration(dequantize, "--dequantize")
     if tick_s is not None and not 0 < tick_s <= 3600:
         raise InputError(f"= {dequantize!r} must be above 0 and at most an hour", key="--dequantize")
-    with _counting("converting") as progress:
+    screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
+    with _counting("converting", is_quiet=quiet) as progress:
         done = convert_trace(file, out, trace_format, tick_s=tick_s, seed=seed, progress=progress)
     for words in done.words:
-        typer.echo(f"beware: {words}", err=True)
-    typer.echo(f"{out}: {done.rows:,} rows of {done.format.value}")
+        say(screen.status, f"beware: {words}")
+    screen.say(f"{out}: {done.rows:,} rows of {done.format.value}")
+    if as_json:
+        print_json({"file": str(out), "rows": done.rows, "format": done.format.value, "warnings": list(done.words)})
+
+
+def _print_lines(lines: list[str], screen: Screen) -> None:
+    """Lines of a drawing: what is longer than a terminal is wide wraps between words; elsewhere each stays one line."""
+    from loadlab.report.columns import say
+
+    for line in lines:
+        if line:
+            say(screen.tables, line)
+        else:
+            screen.tables.print()
 
 
 def _check_figure(out: Path | None, flag: str = "--out") -> None:
@@ -96,14 +119,14 @@ def _check_figure(out: Path | None, flag: str = "--out") -> None:
 
 
 @contextmanager
-def _counting(doing: str) -> Iterator[Callable[[int, float | None], None]]:
+def _counting(doing: str, *, is_quiet: bool) -> Iterator[Callable[[int, float | None], None]]:
     """A spinner with the rows so far, and what is left where that can be told; nothing without a terminal."""
     from time import monotonic
 
     from rich.console import Console
 
     began = monotonic()
-    with Console(stderr=True, highlight=False).status(f"{doing} ...") as status:
+    with Console(stderr=True, highlight=False, quiet=is_quiet).status(f"{doing} ...") as status:
         yield lambda rows, share: status.update(f"{doing}, {rows:,} rows{_left(share, monotonic() - began)} ...")
 
 
@@ -116,11 +139,11 @@ def _left(share: float | None, taken_s: float) -> str:
 
 
 @contextmanager
-def _saying(doing: str) -> Iterator[Callable[[str], None]]:
+def _saying(doing: str, *, is_quiet: bool) -> Iterator[Callable[[str], None]]:
     """A spinner with what is being tried."""
     from rich.console import Console
 
-    with Console(stderr=True, highlight=False).status(f"{doing} ...") as status:
+    with Console(stderr=True, highlight=False, quiet=is_quiet).status(f"{doing} ...") as status:
         yield lambda what: status.update(f"{doing}: {what} ...")
 
 
@@ -164,12 +187,14 @@ def fit(
     window: Annotated[str | None, typer.Option(help='Length of the part that is fitted, such as "1h".', show_default=False)] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw trace and fit into this file, .png or .svg.", show_default=False)] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Writes a scenario that is statistically like a trace, and says how like it is, beside the models that were rejected.
 
     Exit codes: 0 a good fit, 99 the scenario is written but does not reproduce the trace.
     """
     from loadlab.analysis.trace_fit import fit_trace
+    from loadlab.cli.screen import Screen
     from loadlab.record.atomic_file import save_bytes
     from loadlab.report.trace_fit import draw_fit, fit_json, scenario_text
     from loadlab.scenario.traces import load_trace
@@ -179,11 +204,11 @@ def fit(
         raise InputError(f"= {str(out)!r} must end in .toml", key="--out")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-._") or "fitted"
     start_s, for_s = _duration(window_start, "--window-start") or 0.0, _duration(window, "--window")
-    with _counting("reading") as progress:
+    with _counting("reading", is_quiet=quiet) as progress:
         trace = load_trace(file, start_s, for_s, trace_format, None if rate is None else _rate(rate), progress)
         family = Arrivals.POISSON if rate is not None else arrivals
         chosen = None if family is Arrivals.BEST else family.value
-    with _saying(f"fitting {len(trace):,} rows") as say:
+    with _saying(f"fitting {len(trace):,} rows", is_quiet=quiet) as say:
         found = fit_trace(trace, name=name, model=model, family=chosen, say=say, arrivals_assumed=rate is not None)
     save_bytes(out, scenario_text(found, file.name).encode())
     if figure is not None:
@@ -196,9 +221,9 @@ def fit(
     if as_json:
         print_json(fit_json(found))
     else:
-        for line in draw_fit(found):
-            typer.echo(line)
-    typer.echo(f"scenario: {out}", err=True)
+        _print_lines(draw_fit(found), Screen(is_quiet=quiet))
+    if not quiet:
+        typer.echo(f"scenario: {out}", err=True)
     if not found.is_good:
         raise typer.Exit(ExitCode.THRESHOLD_FAILED)
 

@@ -23,6 +23,7 @@ app = typer.Typer(
 
 CsvArgument = Annotated[Path, typer.Argument(help="Measured rows, CSV or CSV.gz.", metavar="CSV", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout, and nothing else.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 PlotOption = Annotated[
     Path | None,
     typer.Option("--plot", help="Write a scatter plot of predicted over measured, PNG or SVG.", metavar="FILE", show_default=False),
@@ -33,16 +34,24 @@ PlotOption = Annotated[
     "steps", epilog="Examples:\n\n  loadlab validate steps step_times.csv\n\n  loadlab validate steps rows.csv.gz --json --plot steps.png"
 )
 def steps(
-    csv: CsvArgument, models: ModelsOption = None, gpus: GpusOption = None, as_json: JsonOption = False, plot: PlotOption = None
+    csv: CsvArgument,
+    models: ModelsOption = None,
+    gpus: GpusOption = None,
+    as_json: JsonOption = False,
+    plot: PlotOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Engine steps: model, gpu, tp, dtype, phase, batch, context_len, step_ms (kernels alone, no host time).
 
     Rows that cannot be predicted are counted and listed. Errors are |predicted / measured - 1| in percent.
     """
     from loadlab.campaign.validate_steps import score_steps
+    from loadlab.cli.screen import Screen
 
     extend(models, gpus)
-    _show(*score_steps(csv), as_json=as_json, plot=plot, title=f"engine steps of {csv.name}")
+    with Screen(is_quiet=quiet).busy("predicting steps"):
+        found = score_steps(csv)
+    _show(*found, as_json=as_json, plot=plot, title=f"engine steps of {csv.name}")
 
 
 @app.command(
@@ -55,7 +64,7 @@ def serving(
     gpus: GpusOption = None,
     as_json: JsonOption = False,
     plot: PlotOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Serving runs at fixed concurrency: model, gpu, tp, pp, dp, ep, dtype, engine, isl, osl, load -> ttft_ms, tpot_ms, output_tok_s.
 
@@ -86,15 +95,19 @@ def requests(
     gpus: GpusOption = None,
     as_json: JsonOption = False,
     plot: PlotOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """A run's requests: run, arrival_s, input_tokens, output_tokens -> ttft_ms, tpot_ms, e2e_ms.
 
     The log is replayed on the cluster. `bias` of e2e_ms is how far the mean lies off.
     """
     from loadlab.campaign.validate_requests import score_requests
+    from loadlab.cli.screen import Screen
 
     extend(models, gpus)
-    _show(*score_requests(csv, cluster, run), as_json=as_json, plot=plot, title=f"requests of {csv.name}")
+    with Screen(is_quiet=quiet).busy("replaying the log"):
+        found = score_requests(csv, cluster, run)
+    _show(*found, as_json=as_json, plot=plot, title=f"requests of {csv.name}")
 
 
 def _show(scored: list[Scored], unpredicted: list[Unpredicted], *, as_json: bool, plot: Path | None, title: str) -> None:

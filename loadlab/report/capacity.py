@@ -98,6 +98,18 @@ def sentence(result: SearchResult) -> str:
             return f"{result.answer.value}: {result.note}"
 
 
+def edges_sentence(summary: Mapping[str, Any]) -> str | None:
+    """The capacity at both edges of the band of step times, where they were simulated."""
+    found = summary.get("band_edges")
+    if found is None:
+        return None
+    if summary["slow_edge_per_s"] is None:
+        return "; ".join(found["notes"])
+    ends = f"{rate_text(summary['slow_edge_per_s'])} to {rate_text(summary['fast_edge_per_s'])}"
+    text = f"at the slow and the fast edge of the band of step times: {ends}, simulated with {found['requests_each']:,} requests a rate"
+    return "; ".join([text, *found["notes"]])
+
+
 def _interval_text(value: float, low: float | None, high: float | None) -> str:
     ends = f"{'?' if low is None else f'{low:.3g}'} to {'?' if high is None else f'{high:.3g}'}"
     return f"{value:.3g}/s [{ends}]"
@@ -124,6 +136,8 @@ def print_capacity(summary: Json, slos: Slos, console: Console) -> None:
         console.print(summary["note"], markup=False)
     if summary["rate_note"]:
         console.print(summary["rate_note"], markup=False)
+    if (edges := edges_sentence(summary)) is not None:
+        console.print(edges, markup=False)
     console.print(level_table(summary["levels"]))
     console.print(
         f"{summary['requests']:,} requests in {len(summary['levels'])} probes. bad: failed, or over a limit. tau: so many neighbouring "

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadlab.planning.search import Answer
-from loadlab.report.capacity import rate_text
+from loadlab.report.capacity import edges_sentence, rate_text
 from loadlab.report.text import band_text, clean_tree
 from loadlab.units import format_duration, format_share
 
@@ -85,6 +85,8 @@ def _sure(summary: Json) -> Iterator[str]:
     bands = list(dict.fromkeys(band for pool in summary["conditions"] if (band := band_text(pool))))
     if bands:
         yield f"Simulated, so a prediction: step times {'; '.join(bands)}."
+    if (edges := edges_sentence(summary)) is not None:
+        yield f"{edges}."
 
 
 def _proven(summary: Json) -> str:

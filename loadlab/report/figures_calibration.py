@@ -28,9 +28,10 @@ def draw_calibration(summary: Json) -> str:
         panels = figure.subplots(1, len(latencies), squeeze=False)[0]
         for axes, latency in zip(panels, latencies, strict=True):
             _draw(axes, [f for f in figures if f["latency"] == latency], LATENCIES[latency])
-        panels[0].legend(loc="upper left")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="upper center", ncols=min(6, 2 * len(latencies)), columnspacing=1.2)
         figure.text(0.02, 0.015, textwrap.fill(clean_text(summary["sentence"]), 60 * len(latencies)), fontsize=7.5, color="#555555")
-        figure.subplots_adjust(left=0.09, right=0.985, top=0.93, bottom=0.2, wspace=0.28)
+        figure.subplots_adjust(left=0.09, right=0.985, top=0.93 - 0.06 * -(-3 // len(latencies)), bottom=0.2, wspace=0.28)
         return as_svg(figure, f"measured and simulated latencies against the rate: {summary['sentence']}")
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 
 from loadlab.report.figure_style import BLUE, RC, VERMILION, as_svg
 from loadlab.report.sweep import HEADS, value_text
@@ -59,6 +60,7 @@ def _draw(at: Axes, part: pd.DataFrame, axes: Sequence[str], metric: str, colour
         at.plot(range(len(labels)), part[metric], "o-", color=BLUE, markersize=4)
         at.set_xticks(range(len(labels)), labels)
         at.set_xlabel(axes[0])
+        at.yaxis.set_major_formatter(FuncFormatter(lambda y, _: value_text(metric, y)))
         return
     across, down = list(dict.fromkeys(part[axes[0]])), list(dict.fromkeys(part[axes[1]]))
     values = part.set_index([axes[1], axes[0]])[metric].unstack().reindex(index=down, columns=across)

@@ -193,8 +193,10 @@ def sentences(summary: Json) -> list[str]:
     found = [f"{first}; {second}"]
     edge = summary["capacity"]["slow_edge"]
     if edge is not None:
+        least, most = ("", "") if edge["is_simulated"] else ("at least ", " at most")
         found.append(
-            f"at the slow edge of the prediction's band at least {edge['replicas']}: one holds {edge['low_per_s']:.3g}/s there at most"
+            f"at the slow edge of the prediction's band {least}{edge['replicas']}: one holds {edge['low_per_s']:.3g}/s there{most} "
+            f"({edge['note']})"
         )
     if summary["static"]["replicas_for_p99_of_demand"] < static["replicas"]:
         fewer = static["replicas_for_p99_of_demand"]
@@ -202,6 +204,8 @@ def sentences(summary: Json) -> list[str]:
             f"{fewer} would do for all but the busiest 1 % of minutes: the maximum of the demand costs {static['replicas'] - fewer} more"
         )
     found += [held_text(day) for day in summary["days"]]
+    if summary["price"] is not None and summary["capacity"]["gpus"] is None:
+        found.append("no bill: how many GPUs a replica has is not known; give --gpus-per-replica")
     if summary["why_not_played"]:
         found.append(summary["why_not_played"] if summary["days"] else f"not simulated: {summary['why_not_played']}")
     return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from loadlab.report.fleet import hours_text
 
 Json = Mapping[str, Any]
 
@@ -29,7 +31,10 @@ def plan_verdict(summary: Json) -> Json:
 
 
 def fleet_verdict(summary: Json) -> Json:
-    """Of fleet.json: the same. The word is about the replicas that are always on, since those are what a month's bill is of."""
+    """Of fleet.json: the same. The first word is about the replicas that are always on, since those are what a month's bill is of.
+
+    Where another simulated day broke (autoscaled, or a region lost), word and answer say so, and it is not green.
+    """
     static = next((day for day in summary["days"] if day["name"] == "static"), None)
     states = {hour["verdict"] for hour in static["hours"]} if static else set()
     if static is None:
@@ -40,9 +45,28 @@ def fleet_verdict(summary: Json) -> Json:
         state, tone = "HOLDS", "good"
     else:
         state, tone = "NOT PROVEN IN EVERY HOUR", "open"
+    missed = [_missed_text(day) for day in summary["days"] if day["name"] != "static" and _broken(day)]
+    if missed and tone == "good":
+        state, tone = f"HOLDS ALWAYS ON, MISSED {' AND '.join(_ways(summary['days']))}", "open"
     demand, slo = summary["demand"]["description"], summary["capacity"].get("slo_text")
     days = [f"{day['name']}: {day['about']}." for day in summary["days"]]
     asked = [f"Replicas for the busiest day of: {demand}.", *([f"SLO: {slo}."] if slo else []), *days]
     sure = [f"{sentence}." for sentence in (*summary["notes"], *summary["unsure"])]
-    rows = [("What was asked", asked), ("Answer", [f"{sentence}." for sentence in summary["sentences"]]), ("How sure", sure)]
+    rows = [("What was asked", asked), ("Answer", [*missed, *(f"{sentence}." for sentence in summary["sentences"])]), ("How sure", sure)]
     return {"word": f"{summary['static']['replicas']} REPLICAS: {state}", "tone": tone, "rows": [row for row in rows if row[1]]}
+
+
+def _broken(day: Json) -> list[int]:
+    """The hours in which the SLO was missed beyond chance."""
+    return [number for number, hour in enumerate(day["hours"]) if hour["verdict"] == "broken"]
+
+
+def _missed_text(day: Json) -> str:
+    hours = _broken(day)
+    return f"A simulated day missed the SLO: {day['name']} ({day['about']}), in hour{'s' if len(hours) > 1 else ''} {hours_text(hours)}."
+
+
+def _ways(days: Sequence[Json]) -> list[str]:
+    """In what days it was missed, each way once: autoscaled, or with a region lost."""
+    broken = [day["name"] for day in days if day["name"] != "static" and _broken(day)]
+    return list(dict.fromkeys("WITH A REGION LOST" if name.endswith(" lost") else "AUTOSCALED" for name in broken))

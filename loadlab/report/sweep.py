@@ -16,6 +16,7 @@ from loadlab.planning.capacity_curve import CONFIDENCE, fit_capacity
 from loadlab.planning.grid import RATE
 from loadlab.planning.levels import Level
 from loadlab.record.atomic_file import make_folder, save_bytes
+from loadlab.record.run_dir import REPORT_FILE
 from loadlab.report.break_even import dump_json
 from loadlab.units import format_duration, format_share
 
@@ -26,6 +27,7 @@ HEADS: Mapping[str, str] = {
     "e2e_p95_s": "e2e p95", "output_tokens_per_s": "output tok/s",
 }  # fmt: skip
 SPARED = ("e2e_p95_s", "output_tokens_per_s", "success_rate", "tpot_p95_s")  # where a terminal is narrow, in this order
+DRAWN = ("attainment", "ttft_p95_s", "output_tokens_per_s")
 MAX_ROWS = 60
 Json = dict[str, Any]
 
@@ -67,17 +69,20 @@ def _level(row: Mapping[Any, Any]) -> Level:
 
 
 def save_sweep(frame: pd.DataFrame, axes: Sequence[str], out: Path, facts: Mapping[str, Any], found: Sequence[Json] = ()) -> Json:
-    """Writes sweep.csv, sweep.json and the figures into `out`; `found`: what `capacities` said. Returns the JSON."""
+    """Writes sweep.csv, sweep.json, the figures and report.html into `out`; `found`: what `capacities` said. Returns the JSON."""
     from loadlab.report.figure_style import as_svg_file
     from loadlab.report.figures_sweep import draw_sweep
+    from loadlab.report.sweep_page import render_sweep
 
     make_folder(out)
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     summary = {"schema": SCHEMA, **facts, "axes": list(axes), "capacities_per_s": list(found), "rows": rows}
     save_bytes(out / "sweep.csv", frame.to_csv(index=False).encode())
     save_bytes(out / "sweep.json", dump_json(summary))
-    for metric in (name for name in ("attainment", "ttft_p95_s", "output_tokens_per_s") if frame[name].notna().any()):
-        save_bytes(out / f"{metric}.svg", as_svg_file(draw_sweep(medians(frame, axes), axes, metric, str(facts["name"]))))
+    drawn = {metric: draw_sweep(medians(frame, axes), axes, metric, str(facts["name"])) for metric in DRAWN if frame[metric].notna().any()}
+    for metric, svg in drawn.items():
+        save_bytes(out / f"{metric}.svg", as_svg_file(svg))
+    save_bytes(out / REPORT_FILE, render_sweep(summary, drawn))
     return summary
 
 
@@ -125,10 +130,19 @@ def _print_capacities(found: Sequence[Json], console: Console) -> None:
     """A row for each combination of the other axes."""
     console.print(f"Capacity at the SLO, with its {100 * CONFIDENCE:g} % interval:", markup=False)
     for one in found:
-        at = ", ".join(f"{name}={value}" for name, value in one["at"].items())
-        low, high = ("?" if one[end] is None else f"{one[end]:.3g}" for end in ("low", "high"))
-        text = one["note"] if one["value"] is None else f"{one['value']:.3g}/s [{low} to {high}]"
-        console.print(f"  {at + ': ' if at else ''}{text}", markup=False, soft_wrap=True)
+        at = at_text(one["at"])
+        console.print(f"  {at + ': ' if at else ''}{capacity_text(one)}", markup=False, soft_wrap=True)
+
+
+def at_text(values: Mapping[str, Any]) -> str:
+    """Where in the grid: "tp=2, max_running=32"."""
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def capacity_text(one: Mapping[str, Any]) -> str:
+    """A capacity with its interval, or why there is none."""
+    low, high = ("?" if one[end] is None else f"{one[end]:.3g}" for end in ("low", "high"))
+    return str(one["note"]) if one["value"] is None else f"{one['value']:.3g}/s [{low} to {high}]"
 
 
 def value_text(name: str, value: float | None) -> str:

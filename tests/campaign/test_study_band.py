@@ -9,6 +9,7 @@ import pytest
 from loadlab.campaign.money import capacity_of_study
 from loadlab.campaign.study_band import capacity_scales, step_band_of
 from loadlab.catalog.bands import bands
+from loadlab.errors import InputError
 from loadlab.simulator.cluster import SimulatedCluster
 from loadlab.simulator.files import load_cluster
 from tests.cli.command import SCENARIOS
@@ -53,3 +54,12 @@ def test_the_words_are_those_that_a_cluster_says_of_itself() -> None:
     low, high = step_band_of(study() | {"conditions": conditions}) or (0, 0)
     band = bands()["h200-moe-serving"]
     assert (low, high) == (pytest.approx(band.low, abs=0.005), pytest.approx(band.high, abs=0.005))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "says"),
+    [({"tokens_per_arrival": None}, "how many tokens an arrival brings"), ({"conditions": []}, "how many replicas served it")],
+)
+def test_a_capacity_of_runs_that_does_not_say_enough_is_refused_with_what_is_missing(lacking: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        capacity_of_study(study(None) | lacking, "c.json")

@@ -39,6 +39,17 @@ def test_a_saved_baseline_is_small_and_shows_what_it_holds(runs: Path, saved: Pa
     assert (again.code, "exists" in again.err) == (2, True)
 
 
+def test_what_is_saved_and_what_an_update_changed_are_json_too(runs: Path, command: Command) -> None:
+    file = runs / "json.json"
+    answer = command("baseline", "save", runs / "base", file, "--json")
+    assert (answer.code, answer.out) == (0, file.read_text())
+    changed = json.loads(command("baseline", "update", runs / "slower", file, "--json").out)
+    (told,) = changed["comparisons"]
+    assert (told["design"], told["pairs"]) == ("pairs", 3)
+    assert {"ttft.p99", "tpot.p50"} <= {metric["metric"] for metric in told["metrics"]}
+    assert command("baseline", "show", file, "--json").out != answer.out
+
+
 def test_runs_of_the_same_seeds_are_paired_with_it(runs: Path, saved: Path, command: Command) -> None:
     answer = command("gate", runs / "slower", "--baseline", saved, "--margin", "tpot.p50=3%", "--json", "-q")
     document = json.loads(answer.out)

@@ -137,3 +137,9 @@ def test_a_target_of_which_nothing_succeeds_any_more_is_no_capacity() -> None:
     assert from_levels([fine, dead], 0.01).answer is Answer.TARGET_FAILED
     assert "from 2/s on not one request succeeded" in from_levels([fine, dead], 0.01).note
     assert from_levels([fine, slow], 0.01).answer is Answer.CERTIFIED
+
+
+def test_band_goes_with_a_simulated_target_only(command: Command) -> None:
+    answer = command("capacity", SMOKE, "--target", "http://127.0.0.1:9", *SLO, "--band")
+    assert answer.code == 2
+    assert "--band" in answer.err

@@ -219,3 +219,9 @@ def test_what_cannot_be_is_refused_in_words(command: Command, flags: list[str], 
     assert answer.code == 2
     assert message in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_a_price_without_gpus_is_told_to_make_no_bill(command: Command, tiny: list[str], tmp_path: Path) -> None:
+    file = demand(tmp_path, DEMAND.format(hours=PEAK.format(2)))
+    answer = command("fleet", *tiny, "--demand", file, "--price-usd-per-gpu-hour", "0.53", "--no-simulate")
+    assert "no bill: how many GPUs a replica has is not known" in " ".join(answer.out.split())

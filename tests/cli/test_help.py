@@ -114,7 +114,7 @@ def test_no_color_anywhere_on_the_line(where: str) -> None:
 @pytest.mark.parametrize(("path", "verb"), VERBS)
 def test_what_prints_an_answer_prints_it_as_json_too(path: tuple[str, ...], verb: Any) -> None:
     """Left out: verbs that only group others, and those whose answer is a file, a picture or a server."""
-    if getattr(verb, "commands", None) or path[-1] in ("serve", "new", "export", "plot", "convert", "save", "update"):
+    if getattr(verb, "commands", None) or path[-1] in ("serve", "new", "export", "plot"):
         return
     assert "--json" in {flag for parameter in verb.params for flag in parameter.opts}, " ".join(path)
 

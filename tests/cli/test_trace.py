@@ -72,3 +72,36 @@ def test_what_is_left_is_told_once_it_is_no_guess() -> None:
     assert _left(0.25, 3.0) == ", 25%, 9 s left"
     assert _left(0.01, 3.0) == ", 1%, 4 min left"
     assert _left(0.5, 1.0) == _left(None, 9.0) == _left(1.0, 9.0) == _left(0.0, 9.0) == ""
+
+
+@pytest.fixture
+def log_without_failures(tmp_path: Path) -> Path:
+    """One of the formats that leave failed requests out, of which a sentence warns that is longer than a terminal is wide."""
+    path = tmp_path / "log.csv"
+    rows = "".join(f"2023-11-16 18:17:{k:02d}.9799600,{50 + k},{5 + k}\n" for k in range(40))
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows)
+    return path
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_sentences_wrap_between_words_and_elsewhere_they_are_whole(log_without_failures: Path, width: int) -> None:
+    words = ["trace", "inspect", str(log_without_failures)]
+    warnings = orjson.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["warnings"]
+    assert max(map(len, warnings)) > width
+    shown = CliRunner().invoke(app, words, env={"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}).stdout
+    assert max(map(len, shown.splitlines())) <= width
+    piped = CliRunner().invoke(app, words).stdout
+    assert [line == "" for line in map(str.strip, shown.splitlines())].count(True) == piped.splitlines().count("")
+    for warning in warnings:
+        assert f"beware: {warning}" in piped.splitlines()
+        assert f"beware: {warning}" in " ".join(shown.split())  # no word was cut
+
+
+def test_quiet_says_nothing_and_json_is_alone_on_stdout(trace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "own.csv"
+    quiet = CliRunner().invoke(app, ["trace", "convert", str(trace), "--out", str(out), "-q"])
+    assert (quiet.exit_code, quiet.output) == (0, "")
+    told = orjson.loads(CliRunner().invoke(app, ["trace", "convert", str(trace), "--out", str(out), "--json"]).stdout)
+    assert (told["file"], told["format"], told["rows"]) == (str(out), "vidur", len(trace.read_text().splitlines()) - 1)
+    fitted = CliRunner().invoke(app, ["trace", "fit", str(trace), "--out", str(tmp_path / "f.toml"), "--arrivals", "poisson", "-q"])
+    assert (fitted.output, (tmp_path / "f.toml").exists()) == ("", True)

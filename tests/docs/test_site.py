@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from handbook import commands, imports, lists
-from handbook.hooks import on_page_markdown, reference
+from handbook.hooks import on_page_content, on_page_markdown, reference
 from handbook.keys import escaped, field_comments, takes
 from loadlab.cli.app import app
 from loadlab.errors import ExitCode
@@ -56,12 +56,20 @@ def test_pages_are_as_wide_as_their_window_and_nothing_complains(site: Path) -> 
     with browser_page() as (page, complaints):
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        for name in ("index", "architecture", "reference/scenario"):
+        for name in ("index", "architecture", "capacity", "reference/scenario"):
             for width in (400, 800, 1200):
                 open_file(page, site / f"{name}.html", width)
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+                assert not page.evaluate("[...document.querySelectorAll('.flag')].filter(flag => flag.getClientRects().length > 1).length")
         assert not complaints
         assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
+
+
+def test_flags_are_one_word_in_sentences_only() -> None:
+    found = on_page_content("<p><code>run --out x -q a-b 1--2</code> --json</p><pre><code>run --out\n</code></pre>")
+    assert found.count("flag") == 2
+    assert '<code>run <span class="flag">--out</span> x <span class="flag">-q</span> a-b 1--2</code> --json' in found
+    assert found.endswith("<pre><code>run --out\n</code></pre>")
 
 
 def test_the_reference_has_every_verb_option_and_example() -> None:

@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 
 from loadlab.report.files import save_campaign_report, save_run_report
 from loadlab.report.summary import summarise_run
+from tests.campaign.test_calibrate import cluster, run
 from tests.cli.command import CLUSTERS, ROOT, SCENARIOS, Command, command
 from tests.record.examples import small_run
 from tests.report.browser import BROWSER, WHY_SKIPPED, browser_page, open_file
@@ -43,8 +44,8 @@ def check(opened: tuple[Page, list[str]], path: Path, shots: Path) -> None:
 
 
 def test_the_page_of_a_run(opened: tuple[Page, list[str]], tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run")
-    check(opened, save_run_report(run, summarise_run(run)), tmp_path)
+    folder = small_run(tmp_path / "run")
+    check(opened, save_run_report(folder, summarise_run(folder)), tmp_path)
 
 
 def test_the_page_of_a_campaign(opened: tuple[Page, list[str]], tmp_path: Path) -> None:
@@ -85,6 +86,35 @@ def test_the_page_of_a_capacity_study(opened: tuple[Page, list[str]], command: C
     assert answer.code == 0, answer.err
     assert {path.name for path in (tmp_path / "study").iterdir()} >= {"capacity.json", "capacity.svg", "capacity.png", "report.html"}
     check(opened, tmp_path / "study" / "report.html", tmp_path)
+
+
+def test_the_page_of_a_sweep(opened: tuple[Page, list[str]], command: Command, tmp_path: Path) -> None:
+    grid = (
+        "--over",
+        "rate=0.5,4/s",
+        "--over",
+        "max_running=4,32",
+        "--requests",
+        60,
+        "--seeds",
+        2,
+        "--slo",
+        "ttft=2s",
+        "--slo",
+        "target=90%",
+    )
+    target = f"sim:{CLUSTERS / 't4-14b.toml'}"
+    answer = command("sweep", SCENARIOS / "smoke.toml", "--target", target, *grid, "--out", tmp_path / "sweep", "-q")
+    assert answer.code == 0, answer.err
+    check(opened, tmp_path / "sweep" / "report.html", tmp_path)
+
+
+def test_the_page_of_a_calibration(opened: tuple[Page, list[str]], command: Command, tmp_path: Path) -> None:
+    path = run(cluster(tmp_path / "truth.toml"), tmp_path / "run", 3.0)
+    wrong = cluster(tmp_path / "wrong.toml", step_s=0.016)
+    answer = command("calibrate", path, "--cluster", wrong, "--out", tmp_path / "fitted.toml", "-q")
+    assert answer.code == 0, answer.err
+    check(opened, tmp_path / "fitted.html", tmp_path)
 
 
 def test_the_page_of_a_plan(opened: tuple[Page, list[str]], command: Command, tmp_path: Path) -> None:
