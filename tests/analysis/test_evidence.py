@@ -193,3 +193,9 @@ def test_a_margin_at_a_subset_mean_counts_against_both_statements() -> None:
     assert p_above(found, 1.0) == 2 / 256
     assert p_below(found, 128.0) == 2 / 256
     assert p_above(found, 0.5) == p_below(found, 129.0) == 1 / 256
+
+
+def test_sign_flips_carry_the_mean_and_its_error() -> None:
+    found = evidence_of(EIGHT)
+    assert isinstance(found, SignFlip)
+    assert (found.centre, found.se, found.df) == pytest.approx((np.mean(EIGHT), np.std(EIGHT, ddof=1) / math.sqrt(8), 7))
