@@ -151,6 +151,13 @@ def _level_of_run(run: RunDir, slos: Slos) -> Level:
     return replace(level_of_table(came_due, slos, rate), digest=run.manifest.plan_digest, run=run.path.name)
 
 
+def tokens_of_runs(paths: Sequence[Path]) -> float | None:
+    """Tokens, prompt and answer, of a successful request of these runs on average; None where they were not counted of every one."""
+    tables = [load_table(RunDir.open(path)) for path in paths]
+    tokens = np.concatenate([(table.prompt_tokens + table.output_tokens)[table.ok] for table in tables])
+    return float(tokens.mean()) if len(tokens) and not np.isnan(tokens).any() else None
+
+
 def tokens_per_arrival(probing: Probing) -> float:
     """Planned tokens, prompt and answer, that an arrival brings on average, over 1,000 of them or so."""
     plan = build_plan(with_rate(probing.scenario, mean_rate_per_s(probing.scenario), 1000), probing.seed)

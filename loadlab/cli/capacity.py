@@ -169,7 +169,7 @@ def summarise(result: SearchResult, probing: Probing) -> dict[str, Any]:
 
 
 def _from_runs(scenario: Path, paths: list[Path], slo: list[str], screen: Screen) -> dict[str, Any]:
-    from loadlab.campaign.capacity import budget_of, from_levels, levels_of_runs
+    from loadlab.campaign.capacity import budget_of, from_levels, levels_of_runs, tokens_of_runs
     from loadlab.cli.break_even import command_line
     from loadlab.record.manifest import load_versions
     from loadlab.record.run_dir import RunDir
@@ -191,7 +191,7 @@ def _from_runs(scenario: Path, paths: list[Path], slo: list[str], screen: Screen
     result = from_levels(levels_of_runs(paths, slos), budget_of(slos))
     summary = summarise_capacity(
         result, name=held.name, target=targets[0], conditions=manifests[0].conditions, slos=slos, seed=manifests[0].seed,
-        rate_note="", tokens_per_arrival=None, versions=load_versions(), command=command_line(),
+        rate_note="", tokens_per_arrival=tokens_of_runs(paths), versions=load_versions(), command=command_line(),
     )  # fmt: skip
     print_capacity(summary, slos, screen.tables)
     return summary
