@@ -21,7 +21,7 @@ from loadlab.report.capacity import sure_text
 from loadlab.report.capacity_files import CAPACITY_FILE
 from loadlab.scenario.files import load_scenario
 from loadlab.scenario.judgement import with_flags
-from loadlab.scenario.library import find_cluster, find_scenario
+from loadlab.scenario.library import find_cluster, find_scenario, find_shipped
 from loadlab.scenario.model import Scenario
 from loadlab.schema import read_table, shown_path
 from loadlab.simulator.files import load_cluster
@@ -178,6 +178,7 @@ class Asked:
 
 def load_asked(path: Path, unit: Unit) -> Asked:
     """The demand in a file. Raises InputError."""
+    path = find_shipped(path, "demand")
     demand = load_demand(path)
     try:
         per_s = demand_per_s(demand, unit.tokens_per_arrival, path.parent)

@@ -36,6 +36,7 @@ from loadlab.record.manifest import HostFacts
 from loadlab.record.run_dir import RunDir
 from loadlab.report.capacity_files import CAPACITY_FILE
 from loadlab.report.summary import summarise_run
+from loadlab.scenario.library import find_shipped
 from loadlab.scenario.model import Scenario
 from loadlab.schema import SORTS, as_table, closest, read_table, read_toml, shown, shown_path, sort_of
 from loadlab.slo import read_slos
@@ -56,6 +57,7 @@ def load_case(capacity: Path, hosting: Path | None, prices: Path | None, changes
     A cluster is simulated under `demand` until its capacity is certified. `changes` are dotted keys of the file and their values, as text
     or number; None takes one out. Raises InputError.
     """
+    capacity = find_shipped(find_shipped(capacity, "hosting"), "clusters")
     kind = None if capacity.is_dir() or capacity.suffix == ".json" else sort_of(read_toml(capacity).get("schema"))
     if kind == SORTS["hosting"] or (kind != SORTS["cluster"] and capacity.suffix == ".toml"):
         if hosting is not None:
@@ -64,7 +66,7 @@ def load_case(capacity: Path, hosting: Path | None, prices: Path | None, changes
     else:
         if hosting is None:
             raise InputError("tells no cost: give --hosting FILE too, for what its GPUs and tokens cost", source=shown_path(capacity))
-        file = hosting
+        file = find_shipped(hosting, "hosting")
         found = simulated_capacity(capacity, demand) if kind == SORTS["cluster"] else measured_capacity(capacity)
     case = _changed(load_hosting(file), changes, shown_path(file))
     if found is not None:
@@ -98,7 +100,7 @@ def simulated_capacity(cluster: Path, demand: Demand | None) -> Capacity:
 def load_book(named: Path | None, given: Path | None, file: Path) -> PriceBook | None:
     """The price book on the command line, else the one that a file names, relative to it; None if there is neither."""
     if given is not None:
-        return load_price_book(given)
+        return load_price_book(find_shipped(given, "prices"))
     return None if named is None else load_price_book(file.parent / named)
 
 
@@ -218,6 +220,7 @@ def _check_known(name: str, case: Case) -> None:
 
 def route(path: Path, prices: Path | None, tokens_per_day: float | None) -> Routed:
     """Bills of the mix in a tiers file. Raises InputError."""
+    path = find_shipped(path, "hosting")
     mix = load_tiers(path)
     if tokens_per_day is not None:
         mix = replace(mix, tokens_per_day=tokens_per_day)

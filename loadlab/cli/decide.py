@@ -43,7 +43,9 @@ def decide(
     from loadlab.planning.decision import load_question, with_needs
     from loadlab.record.manifest import load_versions
     from loadlab.report.decision import print_decision, summarise_decision
+    from loadlab.scenario.library import find_shipped
 
+    question = find_shipped(question, "hosting")
     screen = Screen(is_quiet=quiet, is_stdout_taken=as_json)
     asked = with_needs(load_question(question), volume, fte, is_air_gapped=air_gap, is_resident=residency)
     verdict = judge(asked, question, prices, datetime.datetime.now(datetime.UTC).date(), seed)

@@ -6,11 +6,14 @@ import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from loadlab.errors import InputError
 from loadlab.scenario.names import CAMPAIGN_FILE
 from loadlab.schema import read_toml, shown, shown_path, sort_of
 
+Sort = Literal["clusters", "hosting", "demand", "prices"]  # folders of shipped files beside the scenarios
+SORT_NAMES: dict[Sort, str] = {"clusters": "cluster", "hosting": "hosting file", "demand": "demand", "prices": "price book"}
 _PACKAGE = Path(__file__).parents[1]
 _RUN = re.compile(r"^#\s+(loadlab run \S+.*)$", re.MULTILINE)
 _TARGET = re.compile(r"--target (sim:\S+)")
@@ -114,21 +117,26 @@ def find_scenario(path: Path) -> Path:
 
 
 def find_cluster(path: Path) -> Path:
-    """The cluster file that a person means: the path itself where there is one, else the shipped cluster of that name.
+    """The cluster file that a person means, as `find_shipped` finds it."""
+    return find_shipped(path, "clusters")
+
+
+def find_shipped(path: Path, sort: Sort) -> Path:
+    """The file of a sort that a person means: the path itself where there is one, else the one of that name that ships with loadlab.
 
     Raises InputError on a plain name that nothing has, with the nearest one. Other paths come back as they are: reading them will tell.
     """
     if path.exists() or not _is_plain(path.as_posix()):
         return path
-    folder = shipped_folder() / "clusters"
+    folder = shipped_folder() / sort
     shipped = folder / f"{path.name.removesuffix('.toml')}.toml"
-    if shipped.is_file() and path.parent.as_posix() in (".", "scenarios/clusters"):
+    if shipped.is_file() and path.parent.as_posix() in (".", f"scenarios/{sort}"):
         return shipped
-    if path.suffix == ".toml" or path.parent.as_posix() != ".":
+    if path.suffix or path.parent.as_posix() != ".":
         return path
     close = difflib.get_close_matches(path.name, [file.stem for file in sorted(folder.glob("*.toml"))], n=1)
     hint = f". Did you mean {close[0]}?" if close else ""
-    raise InputError(f"does not exist, and no cluster that ships with loadlab has that name{hint}", source=shown_path(path))
+    raise InputError(f"does not exist, and no {SORT_NAMES[sort]} that ships with loadlab has that name{hint}", source=shown_path(path))
 
 
 def _is_plain(name: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadlab.errors import InputError
-from loadlab.scenario.library import Entry, entries, find_cluster, find_scenario, shipped_folder
+from loadlab.scenario.library import SORT_NAMES, Entry, Sort, entries, find_cluster, find_scenario, find_shipped, shipped_folder
 
 SHIPPED = entries(shipped_folder())
 
@@ -60,6 +60,16 @@ def test_clusters_are_found_by_name_too(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(InputError, match=r"t4-14bb: does not exist, and no cluster .* has that name\. Did you mean t4-14b\?"):
         find_cluster(Path("t4-14bb"))
     assert find_cluster(Path("elsewhere/t4-14b.toml")) == Path("elsewhere/t4-14b.toml")
+
+
+@pytest.mark.parametrize(("sort", "name"), [("hosting", "l40s-70b"), ("demand", "diurnal"), ("prices", "public-2026-11")])
+def test_hosting_demand_and_prices_are_found_by_name_too(sort: Sort, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for written in (name, f"{name}.toml", f"scenarios/{sort}/{name}.toml"):
+        assert find_shipped(Path(written), sort) == shipped_folder() / sort / f"{name}.toml"
+    with pytest.raises(InputError, match=rf"no {SORT_NAMES[sort]} that ships .* Did you mean {name}\?"):
+        find_shipped(Path(f"{name}x"), sort)
+    assert find_shipped(Path(f"{name}.json"), sort) == Path(f"{name}.json")
 
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.name)
