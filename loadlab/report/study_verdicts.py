@@ -33,7 +33,8 @@ def plan_verdict(summary: Json) -> Json:
 def fleet_verdict(summary: Json) -> Json:
     """Of fleet.json: the same. The first word is about the replicas that are always on, since those are what a month's bill is of.
 
-    Where another simulated day broke (autoscaled, or a region lost), word and answer say so, and it is not green.
+    Where another simulated day broke (autoscaled, or a region lost), word and answer say so, and it is not green; nor where the slow edge
+    of the capacity's band asks for more replicas.
     """
     static = next((day for day in summary["days"] if day["name"] == "static"), None)
     states = {hour["verdict"] for hour in static["hours"]} if static else set()
@@ -48,6 +49,9 @@ def fleet_verdict(summary: Json) -> Json:
     missed = [_missed_text(day) for day in summary["days"] if day["name"] != "static" and _broken(day)]
     if missed and tone == "good":
         state, tone = f"HOLDS ALWAYS ON, MISSED {' AND '.join(_ways(summary['days']))}", "open"
+    edge = summary["capacity"].get("slow_edge")
+    if tone == "good" and edge is not None and edge["replicas"] > summary["static"]["replicas"]:
+        state, tone = f"HOLDS AT THE MEDIAN ONLY, {edge['replicas']} AT THE SLOW EDGE", "open"
     demand, slo = summary["demand"]["description"], summary["capacity"].get("slo_text")
     days = [f"{day['name']}: {day['about']}." for day in summary["days"]]
     asked = [f"Replicas for the busiest day of: {demand}.", *([f"SLO: {slo}."] if slo else []), *days]

@@ -67,6 +67,17 @@ def test_a_fleet_is_not_green_where_another_simulated_day_missed_the_slo(static:
     assert ("A simulated day missed the SLO: static, eu lost (as static, eu lost), in hours 1 to 2." in answer) == (lost == "broken")
 
 
+@pytest.mark.parametrize(
+    ("at_edge", "word", "tone"),
+    [(3, "3 REPLICAS: HOLDS", "good"), (5, "3 REPLICAS: HOLDS AT THE MEDIAN ONLY, 5 AT THE SLOW EDGE", "open")],
+)
+def test_a_fleet_is_not_green_where_the_slow_edge_asks_for_more(at_edge: int, word: str, tone: str) -> None:
+    days = [{"name": "static", "about": "always on", "hours": [{"verdict": "held"}]}]
+    facts = {"demand": {"description": "a desk"}, "static": {"replicas": 3}, "sentences": ["so"], "notes": [], "unsure": []}
+    found = fleet_verdict({**facts, "days": days, "capacity": {"slow_edge": {"replicas": at_edge}}})
+    assert (found["word"], found["tone"]) == (word, tone)
+
+
 def point(**values: Any) -> dict[str, Any]:
     numbers = {"success_rate": 1.0, "attainment": 0.99, "ttft_p95_s": 0.5, "overloaded": False, "n": 60, "seed": 1}
     return numbers | values
