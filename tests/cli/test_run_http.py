@@ -136,6 +136,25 @@ def test_a_campaign_takes_one_endpoint_for_all_and_is_resumed(tmp_path: Path, co
     assert summary["totals"]["ok"] == 20
 
 
+@pytest.mark.slow
+def test_each_run_of_a_campaign_is_spread_over_its_workers(tmp_path: Path, command: Command) -> None:
+    folder = tmp_path / "campaign"
+    folder.mkdir()
+    (folder / "campaign.toml").write_text(CAMPAIGN)
+    (tmp_path / "c.toml").write_text((SCENARIOS / "clusters" / "t4-14b.toml").read_text())
+    flags = ("--model", "m", "--workers", "2", "--no-report", "--json", "--out", tmp_path / "out")
+    with null_target(ttft_s=0.02) as target:
+        answer = command("run", folder, "--target", target.url, *flags)
+        sent = [int(truth.seq) for truth in target.truth() if truth.seq != "preflight"]
+    assert answer.code in (0, 98), answer.err
+    assert sorted(sent) == sorted([*range(10)] * 2), "each request of both runs once, whoever sent it"
+    runs = [file.parent for file in (tmp_path / "out").rglob("requests.jsonl") if "workers" not in file.parts]
+    assert len(runs) == 2
+    for run in runs:
+        rows = map(json.loads, (run / "requests.jsonl").read_bytes().splitlines())
+        assert {row["seq"]: row["worker"] for row in rows} == {seq: seq % 2 for seq in range(10)}
+
+
 def test_a_campaign_whose_target_is_gone_says_so_and_keeps_a_summary(tmp_path: Path, command: Command) -> None:
     answer = command(
         "run", SCENARIOS / "faults", "--target", f"http://127.0.0.1:{closed_port()}", "--model", "m", "--out", tmp_path / "out"

@@ -140,21 +140,33 @@ class relay:  # noqa: N801  used as a function
         self._place, self._to, self._delays = (host, port), (host, to), (there_s, back_s)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._writers: list[asyncio.StreamWriter] = []
 
     def __enter__(self) -> None:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, *self._place), self._loop).result(5)
+        self._server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, *self._place), self._loop).result(5)
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
+
+    async def _close(self) -> None:
+        """Every socket, so that none is left for a later test to find."""
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.05)  # readers see the end
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._to)
         except OSError:
             writer.close()
             return
+        self._writers.append(far_writer)
         await asyncio.gather(self._pump(reader, far_writer, self._delays[0]), self._pump(far_reader, writer, self._delays[1]))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:

@@ -6,14 +6,26 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from tests.engines.null_target import null_target
+from loadlab.scenario.build import build_plan
+from loadlab.scenario.files import load_scenario, trace_of
+from tests.engines.null_target import NullTarget, null_target
 from tests.engines.spread_runs import Machines, SpreadRun, account, children_of, ledger_adds_up, merge
 from tests.engines.test_processes import is_gone, wait_until
+
+REPLAY = """
+schema = "loadlab/scenario/1"
+name = "replay"
+load = { kind = "replay", trace = "trace.csv" }
+[classes.chat]
+model = "m"
+"""
 
 
 def free_port() -> int:
@@ -107,15 +119,49 @@ def test_a_silent_worker_is_lost_within_five_seconds(tmp_path: Path) -> None:
 def test_a_worker_of_another_plan_is_turned_away_before_the_first_request(tmp_path: Path) -> None:
     with null_target() as target:
         machines = Machines(tmp_path, target.url, free_port(), requests=20)
-        master = machines.master(1)
-        worker = machines.worker("a", "--seed", "2")
-        _, err = master.communicate(timeout=60)
-        _, said = worker.communicate(timeout=60)
-        assert target.received() == 0
-    assert (master.returncode, worker.returncode) == (97, 2)
+        err, said = _turned_away(machines, machines.worker("a", "--seed", "2"), target)
     assert "another scenario, seed, window or trace file" in err
     assert "another scenario, seed, window or trace file" in said
+
+
+def _turned_away(machines: Machines, worker: subprocess.Popen[str], target: NullTarget) -> tuple[str, str]:
+    """What master and worker say where the only worker is not taken: nothing was sent, and every request is accounted for as such."""
+    master = machines.master(1)
+    _, err = master.communicate(timeout=60)
+    _, said = worker.communicate(timeout=60)
+    assert target.received() == 0
+    assert (master.returncode, worker.returncode) == (97, 2), (err, said)
     assert ledger_adds_up(machines.out, 20)["not_sent"] == 20
+    return err, said
+
+
+@pytest.mark.slow
+def test_a_trace_of_the_same_name_and_other_content_is_told_by_both_digests_before_the_first_request(tmp_path: Path) -> None:
+    with null_target() as target:
+        port, digests = free_port(), []
+        here, there = (Machines(tmp_path / name, target.url, port, requests=20) for name in ("here", "there"))
+        for machines, longest in ((here, 20), (there, 21)):
+            rows = [f"{0.02 * k:.2f},{20 if k else longest},10" for k in range(20)]
+            (machines.folder / "trace.csv").write_text("\n".join(["arrived_at,num_prefill_tokens,num_decode_tokens", *rows]) + "\n")
+            (machines.folder / "s.toml").write_text(REPLAY)
+            scenario = load_scenario(machines.folder / "s.toml")
+            digests.append(build_plan(scenario, 1, trace_of(scenario)).digest[:19])
+        err, said = _turned_away(here, there.worker("a"), target)
+    assert digests[0] != digests[1]
+    why = f"its plan is {digests[1]}, the master's {digests[0]}: another scenario, seed, window or trace file"
+    assert [why in " ".join(text.split()) for text in (err, said)] == [True, True]
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_version_is_told_which_before_the_first_request(tmp_path: Path) -> None:
+    other = tmp_path / "installed" / "loadlab-99.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: loadlab\nVersion: 99.1\n")
+    with null_target() as target:
+        machines = Machines(tmp_path / "run", target.url, free_port(), requests=20)
+        err, said = _turned_away(machines, machines.worker("a", PYTHONPATH=str(other.parent)), target)
+    why = f"it is of loadlab 99.1, the master of {version('loadlab')}: install the same on every machine"
+    assert [why in " ".join(text.split()) for text in (err, said)] == [True, True]
 
 
 @pytest.mark.slow
