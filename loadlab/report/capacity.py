@@ -90,7 +90,7 @@ def sentence(result: SearchResult) -> str:
     point = "" if curve is None or curve.rate_per_s is None else _interval_text(curve.rate_per_s, curve.low_per_s, curve.high_per_s)
     match result.answer:
         case Answer.CERTIFIED:
-            held = f"holds {rate_text(result.certified_per_s)} for certain ({sure_text(CERTIFICATE_CONFIDENCE, result.tolerance)})"
+            held = f"holds {rate_text(result.certified_per_s)}, proven at {sure_text(CERTIFICATE_CONFIDENCE, result.tolerance)}"
             return f"{held}; capacity is {point or 'not bracketed'}"
         case Answer.NOT_CERTIFIED:
             return f"capacity is {point or 'not bracketed'}; no rate near it is proven"

@@ -34,7 +34,7 @@ def render_capacity(summary: Json, figure: str) -> bytes:
     page = environment.get_template("capacity.html.j2").render(
         summary=summary,
         word=_word(summary, answer),
-        tone=_TONES.get(answer, "open"),
+        tone="open" if _fails_at_slow_edge(summary) else _TONES.get(answer, "open"),
         rows=list(_box_rows(summary)),
         figure=Markup(figure),  # noqa: S704  our own, names escaped
         levels=[_level_cells(level) for level in summary["levels"]],
@@ -46,7 +46,9 @@ def render_capacity(summary: Json, figure: str) -> bytes:
 
 def _word(summary: Json, answer: Answer) -> str:
     if answer is Answer.CERTIFIED:
-        return f"{_WORDS[answer]} {rate_text(summary['certified_per_s'])}"
+        where = ", NOT AT THE SLOW EDGE" if _fails_at_slow_edge(summary) else ""
+        world = " IN SIMULATION" if summary["target"].startswith("sim:") else ""
+        return f"{_WORDS[answer]} {rate_text(summary['certified_per_s'])}{world}{where}"
     if "hybrid" in summary and summary["capacity_per_s"]["value"] is not None:
         return f"PREDICTED {rate_text(summary['capacity_per_s']['value'])}"
     return _WORDS[answer]
@@ -82,11 +84,21 @@ def _sure(summary: Json) -> Iterator[str]:
     if summary["capacity_per_s"]["value"] is not None:
         yield "The capacity is where the fit meets the budget: a best guess, too high in half of all studies. Plan with what is proven."
     yield f"{summary['requests']:,} requests in {len(summary['levels'])} levels; each [90 %] interval counts n / tau of them, not n."
-    bands = list(dict.fromkeys(band for pool in summary["conditions"] if (band := band_text(pool))))
-    if bands:
+    if bands := _bands(summary):
         yield f"Simulated, so a prediction: step times {'; '.join(bands)}."
     if (edges := edges_sentence(summary)) is not None:
         yield f"{edges}."
+
+
+def _bands(summary: Json) -> list[str]:
+    """Of the step times of each pool, each once; none where the target was measured."""
+    return list(dict.fromkeys(band for pool in summary["conditions"] if (band := band_text(pool))))
+
+
+def _fails_at_slow_edge(summary: Json) -> bool:
+    """Whether a certified rate lies above what was simulated at the slow edge of the band: a prediction that may not come true."""
+    edge, certified = summary.get("slow_edge_per_s"), summary["certified_per_s"]
+    return edge is not None and certified is not None and edge < certified
 
 
 def _proven(summary: Json) -> str:

@@ -126,7 +126,7 @@ def test_a_cluster_is_simulated_at_the_scenarios_slo(command: Command, tmp_path:
     cluster = SCENARIOS / "clusters" / "t4-14b.toml"
     answer = command("break-even", "--capacity", cluster, "--hosting", L40S, "--scenario", tmp_path / "s.toml", "--json", "-q")
     assert answer.code == 0, answer.err
-    assert "for certain (95 %" in json.loads(answer.out)["capacity_source"]
+    assert "proven at 95 %" in json.loads(answer.out)["capacity_source"]
     assert "give --scenario FILE too" in command("break-even", "--capacity", cluster, "--hosting", L40S).err
     assert "give --hosting FILE too" in command("break-even", "--capacity", cluster).err
 
