@@ -113,9 +113,7 @@ def test_a_trace_without_failures_has_no_warning(tmp_path: Path) -> None:
 
 def test_a_trace_of_years_is_read_by_windows(tmp_path: Path) -> None:
     path = written(tmp_path, [HEADER, "1931-01-01 00:00:00,1,1", "2099-12-31 23:59:59,2,2"])
-    with pytest.raises(
-        InputError, match=r"line 3 lies 61,726 days after the window's first moment, and a plan spans 30: take a smaller"
-    ):
+    with pytest.raises(InputError, match=r"line 3 lies 61,726 days after the window's first moment, and a plan spans 30: take a smaller"):
         load_trace(path)
     assert load_trace(path, for_s=60).line.tolist() == [2]
 
