@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loadlab.planning.candidates import Outcome
 
 T = TypeVar("T")
+BOOK = Path("scenarios/prices/public-2026-11.toml")
 
 EPILOG = """Examples:
 
@@ -79,7 +80,7 @@ def plan(
     from loadlab.planning.configurations import Lattice
     from loadlab.scenario.files import load_scenario
     from loadlab.scenario.judgement import with_flags
-    from loadlab.scenario.library import find_scenario, shipped_folder
+    from loadlab.scenario.library import find_scenario, find_shipped
 
     if out is not None and resume is not None:
         raise InputError("--out and --resume cannot be given together: --resume names the folder")
@@ -92,7 +93,7 @@ def plan(
     )  # fmt: skip
     asked = Asked(
         scenario=with_flags(load_scenario(find_scenario(scenario)), slo or []), model=model, cluster=cluster, gpus=_words(gpus),
-        prices=prices or shipped_folder() / "prices" / "public-2026-11.toml", rents=rent or [], lattice=lattice,
+        prices=find_shipped(prices or BOOK, "prices"), rents=rent or [], lattice=lattice,
         rate_per_s=_rate(rate), requests=requests, seed=seed, is_exhaustive=exhaustive,
     )  # fmt: skip
     question = question_of(asked)
@@ -129,6 +130,7 @@ def _summary(
     from loadlab.record.manifest import load_versions
     from loadlab.report.capacity import slo_text
     from loadlab.report.plan import summarise_plan
+    from loadlab.scenario.library import shipped_name
 
     command, digest = command_line(), scenario_digest(question)
     if outcome.chosen is not None:
@@ -139,7 +141,7 @@ def _summary(
         "slo_text": slo_text(question.traffic.slos), "slo_flags": slo,
         "folder": None if out is None else out.as_posix(), "seed": asked.seed, "max_gpus": question.lattice.max_gpus,
         "requests_each": question.requests, "is_exhaustive": question.is_exhaustive, "base": question.base.conditions(),
-        "price_book": str(asked.prices), "notes": notes, "versions": load_versions(), "command": command,
+        "price_book": shipped_name(asked.prices), "notes": notes, "versions": load_versions(), "command": command,
     }  # fmt: skip
     description = f"Planned for {asked.scenario.name} ({digest[:15]}), seed {asked.seed}: {command}"
     return summarise_plan(

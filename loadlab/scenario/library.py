@@ -139,5 +139,11 @@ def find_shipped(path: Path, sort: Sort) -> Path:
     raise InputError(f"does not exist, and no {SORT_NAMES[sort]} that ships with loadlab has that name{hint}", source=shown_path(path))
 
 
+def shipped_name(path: Path) -> str:
+    """A path as a file may keep it: one that ships with loadlab by its name in a checkout, wherever loadlab is installed."""
+    folder = shipped_folder()
+    return f"scenarios/{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else str(path)
+
+
 def _is_plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9._/-]{1,200}", name) is not None and ".." not in name and not name.startswith("/")

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from loadlab.errors import InputError
-from loadlab.scenario.library import SORT_NAMES, Entry, Sort, entries, find_cluster, find_scenario, find_shipped, shipped_folder
+from loadlab.scenario.library import (
+    SORT_NAMES,
+    Entry,
+    Sort,
+    entries,
+    find_cluster,
+    find_scenario,
+    find_shipped,
+    shipped_folder,
+    shipped_name,
+)
 
 SHIPPED = entries(shipped_folder())
 
@@ -70,6 +80,11 @@ def test_hosting_demand_and_prices_are_found_by_name_too(sort: Sort, name: str, 
     with pytest.raises(InputError, match=rf"no {SORT_NAMES[sort]} that ships .* Did you mean {name}\?"):
         find_shipped(Path(f"{name}x"), sort)
     assert find_shipped(Path(f"{name}.json"), sort) == Path(f"{name}.json")
+
+
+def test_a_shipped_file_is_kept_by_its_name_wherever_loadlab_lies() -> None:
+    assert shipped_name(shipped_folder() / "prices" / "public-2026-11.toml") == "scenarios/prices/public-2026-11.toml"
+    assert shipped_name(Path("mine/book.toml")) == "mine/book.toml"
 
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.name)
