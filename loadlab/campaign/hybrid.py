@@ -83,23 +83,7 @@ def find_hybrid(
     """
     if not is_resumed and (out / "runs").is_dir() and any((out / "runs").iterdir()):
         raise InputError("has levels of a study: pass --resume to go on with it, or another --out", source=str(out))
-    spec = load_cluster(cluster)
-    runs: list[Path] = []
-    saturation = saturation_per_s(spec, probing.scenario, probing.seed)
-    for number, share in enumerate(SHARES):
-        rate = share * saturation
-        path = out / "runs" / f"{number:02d}-{rate:.4g}-per-s"
-        trial = prepare(with_rate(probing.scenario, rate, requests), probing.target, probing.seed + number)
-
-        def shown(done: int, most: int, rate: float = rate, number: int = number) -> None:
-            say(f"level {number + 1} of {len(SHARES)}: {rate:.4g}/s", done, most)
-
-        if not (is_resumed and _is_whole(path, trial, probing.host)):
-            record(trial, path, probing.host, shown, replace=True)
-        runs.append(path)
-        if number == 0:  # the file's own idea of saturation may be far off; one light level corrects it
-            spec = calibrate(runs, cluster, as_of, _silent).spec
-            saturation = saturation_per_s(spec, probing.scenario, probing.seed)
+    runs, saturation = _measured_levels(probing, cluster, requests, out, as_of, say, is_resumed=is_resumed)
     say(f"calibrating on {len(runs)} levels", 0, len(runs) * requests)
     calibrated = calibrate(runs, cluster, as_of, _silent)
     if calibrated.is_refused:
@@ -123,6 +107,28 @@ def find_hybrid(
         calibrated=calibrated, saturation_per_s=saturation, pairs=pairs, result=_predicted(result),
         ends=(ends[0], ends[1]), runs=tuple(runs),
     )  # fmt: skip
+
+
+def _measured_levels(
+    probing: Probing, cluster: Path, requests: int, out: Path, as_of: str, say: Say, *, is_resumed: bool
+) -> tuple[list[Path], float]:
+    """The run of each level, and the saturation, 1/s, by which the last ones were chosen."""
+    saturation = saturation_per_s(load_cluster(cluster), probing.scenario, probing.seed)
+    runs: list[Path] = []
+    for number, share in enumerate(SHARES):
+        rate = share * saturation
+        path = out / "runs" / f"{number:02d}-{rate:.4g}-per-s"
+        trial = prepare(with_rate(probing.scenario, rate, requests), probing.target, probing.seed + number)
+
+        def shown(done: int, most: int, rate: float = rate, number: int = number) -> None:
+            say(f"level {number + 1} of {len(SHARES)}: {rate:.4g}/s", done, most)
+
+        if not (is_resumed and _is_whole(path, trial, probing.host)):
+            record(trial, path, probing.host, shown, replace=True)
+        runs.append(path)
+        if number == 0:  # the file's own idea of saturation may be far off; one light level corrects it
+            saturation = saturation_per_s(calibrate(runs, cluster, as_of, _silent).spec, probing.scenario, probing.seed)
+    return runs, saturation
 
 
 def _is_whole(path: Path, trial: Trial, host: HostFacts) -> bool:
